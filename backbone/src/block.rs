@@ -1,0 +1,225 @@
+//! One transformer block: `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
+//!
+//! `[B, T, C]` in and out. Parameter names and the order of operations are timm's
+//! (`vision_transformer.py::Block`): `norm1, attn.qkv, attn.proj, norm2, mlp.fc1, mlp.fc2`, and
+//! `ls1.gamma, ls2.gamma` where layer scale is on. Inside, tokens are rows of a matrix `[B * T, C]`:
+//! a linear layer's output is then no view of another tensor, and the residual can be added in place.
+
+use std::ops::Range;
+
+use tch::{Tensor, nn};
+
+use crate::config::{Activation, mlp_width};
+use crate::layers::{DropPath, LayerNorm, LayerScale, Linear};
+
+/// What a block is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BlockConfig {
+    /// Channels of a token.
+    pub width: i64,
+    /// Attention heads; divides `width`.
+    pub heads: i64,
+    /// Hidden channels of the MLP over `width`.
+    pub mlp_ratio: f64,
+    /// Whether queries, keys and values have a bias.
+    pub qkv_bias: bool,
+    /// Epsilon of both norms.
+    pub norm_eps: f64,
+    /// Non-linearity of the MLP.
+    pub activation: Activation,
+    /// Chance that a sample skips one of the two branches in training.
+    pub drop_path: f64,
+    /// Start value of layer scale, where wanted.
+    pub layer_scale: Option<f64>,
+}
+
+/// A transformer block with its parameters.
+#[derive(Debug)]
+pub struct Block {
+    norm1: LayerNorm,
+    qkv: Linear,
+    proj: Linear,
+    scale1: Option<LayerScale>,
+    norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+    scale2: Option<LayerScale>,
+    drop_path: DropPath,
+    heads: i64,
+    activation: Activation,
+}
+
+/// Drop-path factors of the two branches, where any.
+type Drops = [Option<Tensor>; 2];
+
+impl Block {
+    /// Adds the parameters under `path`.
+    pub fn new(path: &nn::Path, config: &BlockConfig) -> Self {
+        let width = config.width;
+        let hidden = mlp_width(width, config.mlp_ratio);
+        let attn = path / "attn";
+        let mlp = path / "mlp";
+        let scale = |name| {
+            config
+                .layer_scale
+                .map(|start| LayerScale::new(&(path / name), width, start))
+        };
+        Self {
+            norm1: LayerNorm::new(&(path / "norm1"), width, config.norm_eps),
+            qkv: Linear::new(&(&attn / "qkv"), width, 3 * width, config.qkv_bias),
+            proj: Linear::new(&(&attn / "proj"), width, width, true),
+            scale1: scale("ls1"),
+            norm2: LayerNorm::new(&(path / "norm2"), width, config.norm_eps),
+            fc1: Linear::new(&(&mlp / "fc1"), width, hidden, true),
+            fc2: Linear::new(&(&mlp / "fc2"), hidden, width, true),
+            scale2: scale("ls2"),
+            drop_path: DropPath::new(config.drop_path),
+            heads: config.heads,
+            activation: config.activation,
+        }
+    }
+
+    /// All tokens: `[B, T, C] -> [B, T, C]`. `train` turns drop path on.
+    pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        self.run(x, None, &self.draw(x, train))
+    }
+
+    /// Only the tokens of `queries`, attending to all of them: `[B, T, C] -> [B, len, C]`. Equal to
+    /// that slice of [`Block::forward`] and cheaper, for a last block some of whose tokens nobody
+    /// reads.
+    pub fn forward_queries(&self, x: &Tensor, queries: Range<i64>, train: bool) -> Tensor {
+        self.run(x, Some(&queries), &self.draw(x, train))
+    }
+
+    /// As [`Block::forward`], or [`Block::forward_queries`] where `queries` are given, but keeping
+    /// only `x` for the backward pass, which computes the block again. Drop path is drawn here, once,
+    /// so both passes drop the same branches.
+    pub fn forward_checkpointed(
+        &self,
+        x: &Tensor,
+        queries: Option<Range<i64>>,
+        train: bool,
+    ) -> Tensor {
+        let drops = self.draw(x, train);
+        let block = self.shallow_clone();
+        native::checkpoint(x, move |x| block.run(x, queries.as_ref(), &drops))
+    }
+
+    fn draw(&self, x: &Tensor, train: bool) -> Drops {
+        [self.drop_path.draw(x, train), self.drop_path.draw(x, train)]
+    }
+
+    fn run(&self, x: &Tensor, queries: Option<&Range<i64>>, drops: &Drops) -> Tensor {
+        let (batch, tokens, width) = x.size3().expect("a block takes tokens [B, T, C]");
+        let rows = x.reshape([batch * tokens, width]);
+        let normed = self.norm1.forward(&rows);
+        let attended = self.attend(&normed, [batch, tokens, width], queries);
+        let (kept, stream) = match queries {
+            Some(part) => {
+                let kept = part.end - part.start;
+                (
+                    kept,
+                    x.narrow(1, part.start, kept).reshape([batch * kept, width]),
+                )
+            }
+            None => (tokens, rows),
+        };
+        let stream = residual(
+            self.proj.forward(&attended),
+            &stream,
+            self.scale1.as_ref(),
+            drops[0].as_ref(),
+            kept,
+        );
+        let hidden = self.fc1.forward(&self.norm2.forward(&stream)); // [B * T, hidden]
+        let hidden = match self.activation {
+            Activation::Gelu => hidden.gelu("none"),
+            Activation::QuickGelu => &hidden * (&hidden * 1.702).sigmoid(),
+        };
+        let stream = residual(
+            self.fc2.forward(&hidden),
+            &stream,
+            self.scale2.as_ref(),
+            drops[1].as_ref(),
+            kept,
+        );
+        stream.view([batch, kept, width])
+    }
+
+    /// Multi-head attention of rows `[B * T, C]`, before the output projection: `[B * len, C]`.
+    fn attend(
+        &self,
+        rows: &Tensor,
+        [batch, tokens, width]: [i64; 3],
+        queries: Option<&Range<i64>>,
+    ) -> Tensor {
+        let head = width / self.heads;
+        // Unbinding the middle dimension (and not one moved to the front) lets the backward pass
+        // write the three gradients side by side in one copy.
+        let parts = self
+            .qkv
+            .forward(rows)
+            .view([batch, tokens, 3, width])
+            .unbind(2);
+        let split = |part: &Tensor| {
+            let length = part.size()[1];
+            part.view([batch, length, self.heads, head]).transpose(1, 2) // [B, heads, T, head]
+        };
+        let asked = match queries {
+            Some(part) => split(&parts[0].narrow(1, part.start, part.end - part.start)),
+            None => split(&parts[0]),
+        };
+        let out = Tensor::scaled_dot_product_attention::<&Tensor>(
+            &asked,
+            &split(&parts[1]),
+            &split(&parts[2]),
+            None,
+            0.0,
+            false,
+            None,
+            false,
+        ); // [B, heads, len, head]
+        out.transpose(1, 2).reshape([-1, width])
+    }
+
+    fn shallow_clone(&self) -> Self {
+        Self {
+            norm1: self.norm1.shallow_clone(),
+            qkv: self.qkv.shallow_clone(),
+            proj: self.proj.shallow_clone(),
+            scale1: self.scale1.as_ref().map(LayerScale::shallow_clone),
+            norm2: self.norm2.shallow_clone(),
+            fc1: self.fc1.shallow_clone(),
+            fc2: self.fc2.shallow_clone(),
+            scale2: self.scale2.as_ref().map(LayerScale::shallow_clone),
+            drop_path: self.drop_path,
+            heads: self.heads,
+            activation: self.activation,
+        }
+    }
+}
+
+/// `stream + scale(branch)` with dropped samples left out; rows `[B * tokens, C]`.
+fn residual(
+    branch: Tensor,
+    stream: &Tensor,
+    scale: Option<&LayerScale>,
+    drop: Option<&Tensor>,
+    tokens: i64,
+) -> Tensor {
+    let mut branch = match scale {
+        Some(scale) => scale.forward(&branch),
+        None => branch,
+    };
+    if let Some(factors) = drop {
+        // [B, 1, 1] -> one factor per row
+        let per_row = factors.expand([-1, tokens, 1], false).reshape([-1, 1]);
+        branch = branch.g_mul_(&per_row);
+    }
+    if branch.kind() == stream.kind() {
+        branch.g_add_(stream)
+    } else {
+        // Under autocast the branch is narrower than the stream, which must not be narrowed.
+        stream + branch
+    }
+}

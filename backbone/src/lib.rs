@@ -1,0 +1,21 @@
+//! The ViT trunk of every task: configuration, blocks, taps, position tables and the layer rule of
+//! learning-rate decay.
+
+mod block;
+mod config;
+mod depth;
+mod error;
+mod layers;
+mod patch;
+mod positions;
+mod vit;
+pub mod weights;
+
+pub use block::{Block, BlockConfig};
+pub use config::{Activation, Position, VitConfig, VitPreset};
+pub use depth::{layer_id, layer_lr_scale};
+pub use error::BackboneError;
+pub use layers::{DropPath, LayerNorm, LayerScale, Linear};
+pub use patch::{PatchEmbed, patch_grid, pick_patches};
+pub use positions::{position_map, resample_positions, sincos_2d};
+pub use vit::Vit;

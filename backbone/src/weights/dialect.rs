@@ -1,0 +1,433 @@
+//! The names different projects give to the same weights.
+//!
+//! A dialect is chosen by name in a configuration. The loader never guesses one: a guess that
+//! silently takes the wrong half of a file (student instead of teacher, averaged instead of plain
+//! weights) would cost somebody a week. `checkpoint inspect` guesses, and says so.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use super::checkpoint::Checkpoint;
+use super::error::WeightsError;
+use super::glob;
+use super::state::StateDict;
+
+/// Whose names a checkpoint uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dialect {
+    /// This project's own files: MAE's and timm's names at the top level.
+    Native,
+    /// facebookresearch/mae and DeepMIM, pre-trained or fine-tuned: weights under `model`.
+    Mae,
+    /// timm: at the top level, or under `state_dict` or `model`.
+    Timm,
+    /// DINO (and MoCo v3): trunk inside a student and a teacher, the teacher by default.
+    Dino,
+    /// OpenAI CLIP and OpenCLIP: the visual tower.
+    Clip,
+}
+
+/// The native names of a checkpoint's weights, and what of it was left behind.
+#[derive(Debug)]
+pub struct Translated {
+    /// Weights under native names.
+    pub state: StateDict,
+    /// Names, as in the file, that have no place in a vision trunk: a text tower, projection
+    /// heads of pre-training.
+    pub dropped: Vec<String>,
+}
+
+/// One name in both languages; `*` is the block number.
+struct Pair {
+    theirs: &'static str,
+    ours: &'static str,
+    /// Axes of length 1 that our tensor has in front of theirs.
+    lead: usize,
+}
+
+const fn pair(theirs: &'static str, ours: &'static str) -> Pair {
+    Pair {
+        theirs,
+        ours,
+        lead: 0,
+    }
+}
+
+/// Everything a dialect is.
+struct NameMap {
+    /// Dictionaries that may hold the weights, in order of preference; then the top level.
+    sections: &'static [&'static str],
+    /// Taken off the front of names, repeatedly.
+    strip: &'static [&'static str],
+    /// Where any name has this prefix, only those that do are weights of the trunk; it is put back
+    /// when writing.
+    only: Option<&'static str>,
+    /// Patterns without a place in a vision trunk.
+    drop: &'static [&'static str],
+    pairs: &'static [Pair],
+}
+
+/// Prefixes of wrappers: distributed training and `torch.compile`.
+const WRAPPERS: &[&str] = &["module.", "_orig_mod."];
+
+/// BEiT's names of layer scale, which timm's converter renames in the same way.
+const LAYER_SCALE: &[Pair] = &[
+    pair("blocks.*.gamma_1", "blocks.*.ls1.gamma"),
+    pair("blocks.*.gamma_2", "blocks.*.ls2.gamma"),
+];
+
+const CLIP: &[Pair] = &[
+    pair("conv1.weight", "patch_embed.proj.weight"),
+    Pair {
+        theirs: "class_embedding",
+        ours: "cls_token",
+        lead: 2,
+    },
+    Pair {
+        theirs: "positional_embedding",
+        ours: "pos_embed",
+        lead: 1,
+    },
+    pair("ln_pre.*", "norm_pre.*"),
+    pair(
+        "transformer.resblocks.*.ln_1.weight",
+        "blocks.*.norm1.weight",
+    ),
+    pair("transformer.resblocks.*.ln_1.bias", "blocks.*.norm1.bias"),
+    pair(
+        "transformer.resblocks.*.attn.in_proj_weight",
+        "blocks.*.attn.qkv.weight",
+    ),
+    pair(
+        "transformer.resblocks.*.attn.in_proj_bias",
+        "blocks.*.attn.qkv.bias",
+    ),
+    pair(
+        "transformer.resblocks.*.attn.out_proj.weight",
+        "blocks.*.attn.proj.weight",
+    ),
+    pair(
+        "transformer.resblocks.*.attn.out_proj.bias",
+        "blocks.*.attn.proj.bias",
+    ),
+    pair(
+        "transformer.resblocks.*.ln_2.weight",
+        "blocks.*.norm2.weight",
+    ),
+    pair("transformer.resblocks.*.ln_2.bias", "blocks.*.norm2.bias"),
+    pair(
+        "transformer.resblocks.*.mlp.c_fc.weight",
+        "blocks.*.mlp.fc1.weight",
+    ),
+    pair(
+        "transformer.resblocks.*.mlp.c_fc.bias",
+        "blocks.*.mlp.fc1.bias",
+    ),
+    pair(
+        "transformer.resblocks.*.mlp.c_proj.weight",
+        "blocks.*.mlp.fc2.weight",
+    ),
+    pair(
+        "transformer.resblocks.*.mlp.c_proj.bias",
+        "blocks.*.mlp.fc2.bias",
+    ),
+    pair("ln_post.*", "norm.*"),
+];
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Dialect {
+    /// All dialects.
+    pub const ALL: [Dialect; 5] = [
+        Dialect::Native,
+        Dialect::Mae,
+        Dialect::Timm,
+        Dialect::Dino,
+        Dialect::Clip,
+    ];
+
+    /// The name used in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dialect::Native => "native",
+            Dialect::Mae => "mae",
+            Dialect::Timm => "timm",
+            Dialect::Dino => "dino",
+            Dialect::Clip => "clip",
+        }
+    }
+
+    fn map(self) -> NameMap {
+        let plain = NameMap {
+            sections: &[],
+            strip: WRAPPERS,
+            only: None,
+            drop: &[],
+            pairs: &[],
+        };
+        match self {
+            Dialect::Native => NameMap {
+                strip: &[],
+                ..plain
+            },
+            Dialect::Mae => NameMap {
+                sections: &["model"],
+                ..plain
+            },
+            Dialect::Timm => NameMap {
+                sections: &["state_dict", "model"],
+                pairs: LAYER_SCALE,
+                ..plain
+            },
+            Dialect::Dino => NameMap {
+                sections: &["teacher", "state_dict", "model"],
+                strip: &["module.", "_orig_mod.", "backbone.", "base_encoder."],
+                drop: &["head.*", "predictor.*", "momentum_encoder.*"],
+                pairs: LAYER_SCALE,
+                ..plain
+            },
+            Dialect::Clip => NameMap {
+                sections: &["state_dict"],
+                only: Some("visual."),
+                pairs: CLIP,
+                ..plain
+            },
+        }
+    }
+
+    /// Reads the weights of a file under native names, and only these: optimiser states and the
+    /// like stay on the disk.
+    ///
+    /// `part` names the dictionary to take instead of the dialect's usual one: `student` for DINO,
+    /// `state_dict_ema` or `model_ema` for averaged weights.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`] and [`Dialect::to_native`].
+    pub fn read(
+        self,
+        path: impl AsRef<Path>,
+        part: Option<&str>,
+    ) -> Result<Translated, WeightsError> {
+        let checkpoint = Checkpoint::open(path)?;
+        let origin = checkpoint.path().display().to_string();
+        let names: Vec<&str> = checkpoint
+            .tensors()
+            .iter()
+            .map(|t| t.name.as_str())
+            .collect();
+        let section = self.section(&names, part, &origin)?;
+        let state = checkpoint.read(|name| within(name, &section).is_some())?;
+        self.translate(state, part)
+    }
+
+    /// Native names for a state read from a file of this dialect.
+    ///
+    /// # Errors
+    /// When the state holds no weights where the dialect keeps them, or two tensors would get the
+    /// same name.
+    pub fn to_native(self, state: StateDict) -> Result<StateDict, WeightsError> {
+        Ok(self.translate(state, None)?.state)
+    }
+
+    /// As [`Dialect::to_native`], saying what was left behind; `part` as in [`Dialect::read`].
+    ///
+    /// # Errors
+    /// As [`Dialect::to_native`].
+    pub fn translate(
+        self,
+        state: StateDict,
+        part: Option<&str>,
+    ) -> Result<Translated, WeightsError> {
+        let map = self.map();
+        let origin = state.origin().to_owned();
+        let names: Vec<&str> = state.names().collect();
+        let section = self.section(&names, part, &origin)?;
+        let mut stripped = Vec::new();
+        for (name, tensor) in state {
+            if let Some(inner) = within(&name, &section) {
+                let mut inner = inner;
+                while let Some(rest) = map.strip.iter().find_map(|p| inner.strip_prefix(p)) {
+                    inner = rest;
+                }
+                stripped.push((inner.to_owned(), name, tensor));
+            }
+        }
+        let found = first_names(stripped.iter().map(|entry| entry.0.as_str()));
+        let only = map
+            .only
+            .filter(|only| stripped.iter().any(|e| e.0.starts_with(only)));
+        let mut translated = Translated {
+            state: StateDict::new(origin.clone()),
+            dropped: Vec::new(),
+        };
+        for (inner, name, tensor) in stripped {
+            let inner = match only {
+                Some(only) => inner.strip_prefix(only),
+                None => Some(inner.as_str()),
+            };
+            let kept = inner.filter(|inner| !map.drop.iter().any(|p| glob::matches(p, inner)));
+            let Some(inner) = kept else {
+                translated.dropped.push(name);
+                continue;
+            };
+            let renamed = map
+                .pairs
+                .iter()
+                .find_map(|pair| Some((glob::rename(pair.theirs, pair.ours, inner)?, pair.lead)));
+            let (ours, lead) = renamed.unwrap_or_else(|| (inner.to_owned(), 0));
+            let tensor = (0..lead).fold(tensor, |tensor, _| tensor.unsqueeze(0));
+            if translated.state.insert(ours.clone(), tensor).is_some() {
+                return Err(WeightsError::Duplicate { origin, name: ours });
+            }
+        }
+        if matches!(self, Dialect::Timm | Dialect::Dino) {
+            join_qkv_bias(&mut translated.state)?;
+        }
+        let has_trunk = translated
+            .state
+            .names()
+            .any(|name| name.starts_with("blocks.") || name.starts_with("patch_embed."));
+        if self != Dialect::Native && !has_trunk {
+            return Err(WeightsError::NoWeights {
+                origin,
+                dialect: self.name(),
+                wanted: self.places(part),
+                found,
+            });
+        }
+        Ok(translated)
+    }
+
+    /// This dialect's names for a native state, as a bare state dict. Where one of its own files
+    /// would be nested (`{"model": …}`), the names are those inside.
+    ///
+    /// # Errors
+    /// When two tensors would get the same name or a tensor has no shape of this dialect.
+    pub fn from_native(self, state: StateDict) -> Result<StateDict, WeightsError> {
+        let map = self.map();
+        let origin = state.origin().to_owned();
+        let mut out = StateDict::new(origin.clone());
+        for (name, mut tensor) in state {
+            // Layer scale is read under two names; timm's own is written.
+            let renamed = match self {
+                Dialect::Clip => map.pairs.iter().find_map(|pair| {
+                    Some((glob::rename(pair.ours, pair.theirs, &name)?, pair.lead))
+                }),
+                _ => None,
+            };
+            let (theirs, lead) = renamed.unwrap_or_else(|| (name.clone(), 0));
+            for _ in 0..lead {
+                if tensor.size().first() != Some(&1) {
+                    return Err(WeightsError::Entry {
+                        origin,
+                        name,
+                        found: tensor.size(),
+                        wanted: format!("which cannot become {theirs}"),
+                    });
+                }
+                tensor = tensor.squeeze_dim(0);
+            }
+            let theirs = format!("{}{theirs}", map.only.unwrap_or(""));
+            if out.insert(theirs.clone(), tensor).is_some() {
+                return Err(WeightsError::Duplicate {
+                    origin,
+                    name: theirs,
+                });
+            }
+        }
+        Ok(out)
+    }
+
+    /// The dictionary that holds the weights; empty for the top level.
+    fn section(
+        self,
+        names: &[&str],
+        part: Option<&str>,
+        origin: &str,
+    ) -> Result<String, WeightsError> {
+        let map = self.map();
+        let wanted: Vec<&str> = match part {
+            Some(part) => vec![part],
+            None => map.sections.iter().copied().chain([""]).collect(),
+        };
+        let holds = |section: &&str| names.iter().any(|name| within(name, section).is_some());
+        match wanted.iter().copied().find(holds) {
+            Some(section) => Ok(section.to_owned()),
+            None => Err(WeightsError::NoWeights {
+                origin: origin.to_owned(),
+                dialect: self.name(),
+                wanted: self.places(part),
+                found: first_names(names.iter().copied()),
+            }),
+        }
+    }
+
+    /// Where the dialect looks, for messages.
+    fn places(self, part: Option<&str>) -> String {
+        match part {
+            Some(part) => format!("under {part}"),
+            None => {
+                let map = self.map();
+                let mut places: Vec<String> = map
+                    .sections
+                    .iter()
+                    .map(|section| format!("under {section}"))
+                    .collect();
+                places.push("at the top level".to_owned());
+                places.join(" or ")
+            }
+        }
+    }
+}
+
+/// The name inside a dictionary; the top level (an empty section) has only names without one.
+fn within<'a>(name: &'a str, section: &str) -> Option<&'a str> {
+    if section.is_empty() {
+        return (!name.contains('/')).then_some(name);
+    }
+    name.strip_prefix(section)?.strip_prefix('/')
+}
+
+fn first_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
+    match names.len() {
+        0 => "nothing".to_owned(),
+        count @ 1..=3 => format!("{} ({count} tensors)", names.join(", ")),
+        count => format!("{}, … ({count} tensors)", names[..3].join(", ")),
+    }
+}
+
+/// BEiT stores the biases of queries and values; keys have none, which is a bias of zero.
+fn join_qkv_bias(state: &mut StateDict) -> Result<(), WeightsError> {
+    let heads: Vec<String> = state
+        .names()
+        .filter_map(|name| Some(name.strip_suffix(".q_bias")?.to_owned()))
+        .collect();
+    let mut joined = BTreeMap::new();
+    for head in heads {
+        let (q, v) = (format!("{head}.q_bias"), format!("{head}.v_bias"));
+        let (Some(q), Some(v)) = (state.remove(&q), state.remove(&v)) else {
+            continue;
+        };
+        let zero = q.zeros_like();
+        let name = format!("{head}.qkv.bias");
+        let bias = Tensor::f_cat(&[q, zero, v], 0).map_err(|source| WeightsError::Torch {
+            name: name.clone(),
+            source,
+        })?;
+        joined.insert(name, bias);
+    }
+    for (name, bias) in joined {
+        state.insert(name, bias);
+    }
+    Ok(())
+}

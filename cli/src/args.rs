@@ -1,0 +1,334 @@
+//! What can be typed: the command line as clap parses it, nothing resolved yet.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Pre-trains, fine-tunes, evaluates and compares vision transformers.
+#[derive(Debug, Parser)]
+#[command(name = "deepmim", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  deepmim demo
+  deepmim data check --train imagenet/train --val imagenet/val --classes 1000
+  deepmim pretrain configs/cifar10_pretrain_deepmim.toml --data cifar10
+  deepmim finetune configs/cifar10_finetune.toml --data cifar10 --init runs/cifar10_pretrain_deepmim
+  deepmim eval configs/imagenet_finetune_b.toml --data imagenet --weights mae_finetuned_vit_base.pth --dialect mae
+  deepmim checkpoint inspect mae_pretrain_vit_base.pth")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The whole story on a data set made on the spot: pre-train MAE and DeepMIM, fine-tune, evaluate, compare
+    Demo(DemoArgs),
+    /// Pre-train a trunk (MAE or DeepMIM) as a recipe says
+    #[command(after_help = "Examples:
+  deepmim pretrain configs/imagenet_pretrain_deepmim_clip_b.toml --data imagenet --teacher ViT-B-16.pt
+  deepmim pretrain configs/cifar10_pretrain_mae.toml --data cifar10 --set trainer.epochs=10
+  deepmim pretrain configs/cifar10_pretrain_mae.toml --data cifar10 --resume")]
+    Pretrain(PretrainArgs),
+    /// Fine-tune or linearly probe a pre-trained trunk as a recipe says
+    #[command(after_help = "Examples:
+  deepmim finetune configs/imagenet_finetune_b.toml --data imagenet --init mae_pretrain_vit_base.pth --dialect mae
+  deepmim finetune configs/imagenet_linprobe_b.toml --data imagenet --init dino_vitbase16_pretrain.pth --dialect dino
+  deepmim finetune configs/cifar10_finetune.toml --data cifar10          (from random weights)")]
+    Finetune(FinetuneArgs),
+    /// Evaluate trained weights on a recipe's validation set
+    #[command(after_help = "Examples:
+  deepmim eval configs/cifar10_finetune.toml --data cifar10 --weights runs/cifar10_finetune
+  deepmim eval configs/imagenet_finetune_b.toml --data imagenet --weights mae_finetuned_vit_base.pth --dialect mae --json")]
+    Eval(EvalArgs),
+    /// Name what is on pictures
+    #[command(after_help = "Example:
+  deepmim predict configs/cifar10_finetune.toml --weights runs/cifar10_finetune cat.jpg dog.jpg --top 3")]
+    Predict(PredictArgs),
+    /// Look into, convert and compare checkpoint files
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommand),
+    /// Make a data set, or check one for the mistakes that silently cost accuracy
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Print a shell's completion script
+    #[command(after_help = "Example:
+  deepmim completions bash > ~/.local/share/bash-completion/completions/deepmim")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Of every command that takes a recipe.
+#[derive(Debug, Args)]
+pub struct RecipeArgs {
+    /// The recipe, a TOML file
+    pub config: PathBuf,
+    /// Folder of the data set; replaces the recipe's data.root
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Replace one value of the recipe; may be given again
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Where to compute: auto, cpu, cuda or cuda:N; replaces the recipe's run.device
+    #[arg(long)]
+    pub device: Option<String>,
+}
+
+/// Of every command that trains.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Folder of the run; default: runs/ and the recipe's name
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on from the run's last whole checkpoint (or start, when there is none)
+    #[arg(long, conflicts_with = "overwrite")]
+    pub resume: bool,
+    /// Delete what is in the run's folder first
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Folder of the demo's data and runs
+    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
+    pub out: PathBuf,
+    /// Random seed of data, weights and training
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// `pretrain`.
+#[derive(Debug, Args)]
+pub struct PretrainArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub recipe: RecipeArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArgs,
+    /// The frozen teacher's checkpoint (CLIP), for recipes with feature targets
+    #[arg(long, value_name = "FILE")]
+    pub teacher: Option<PathBuf>,
+}
+
+/// `finetune`.
+#[derive(Debug, Args)]
+pub struct FinetuneArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub recipe: RecipeArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArgs,
+    /// Pre-trained weights: a file, or a run's folder; without it, training starts from random weights
+    #[arg(long, value_name = "CKPT")]
+    pub init: Option<PathBuf>,
+    /// Naming scheme of --init; default: the recipe's init.dialect, or native for a run's folder
+    #[arg(long)]
+    pub dialect: Option<DialectArg>,
+}
+
+/// Where trained weights come from.
+#[derive(Debug, Args)]
+pub struct WeightsArgs {
+    /// Trained weights: a file, or a run's folder (its last checkpoint; averaged weights where it has them)
+    #[arg(long, value_name = "CKPT")]
+    pub weights: PathBuf,
+    /// Naming scheme of --weights; default: the recipe's init.dialect, or native for a run's folder
+    #[arg(long)]
+    pub dialect: Option<DialectArg>,
+}
+
+/// `eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub recipe: RecipeArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub weights: WeightsArgs,
+    /// Folder for predictions.csv, per_class.csv and summary.json; default: eval/ in the run, or runs/ and the recipe's name
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print the numbers as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `predict`.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub recipe: RecipeArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub weights: WeightsArgs,
+    /// Pictures (JPEG or PNG)
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+    /// How many classes to name per picture
+    #[arg(long, default_value_t = 5, value_name = "K")]
+    pub top: usize,
+    /// File with one class name a line, in class order; default: the training run's, or the data set's
+    #[arg(long, value_name = "FILE")]
+    pub classes: Option<PathBuf>,
+    /// Print JSON, one object per picture
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Naming schemes of checkpoints; the backbone crate says what each means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DialectArg {
+    /// This program's own files
+    Native,
+    /// MAE and DeepMIM, pre-trained or fine-tuned
+    Mae,
+    /// timm, MoCo-v3, BEiT-style
+    Timm,
+    /// DINO (the teacher)
+    Dino,
+    /// OpenAI CLIP's visual tower
+    Clip,
+}
+
+/// `checkpoint …`.
+#[derive(Debug, Subcommand)]
+pub enum CheckpointCommand {
+    /// List what is in a checkpoint file: format, dialect, sizes, tensors
+    #[command(after_help = "Example:\n  deepmim checkpoint inspect mae_pretrain_vit_base.pth --stats")]
+    Inspect {
+        /// The file: .pth, .pt, .pkl or .safetensors; or a run's folder
+        file: PathBuf,
+        /// Mean, deviation, extremes and non-finite values of every tensor
+        #[arg(long)]
+        stats: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Rewrite a checkpoint as .safetensors with another dialect's names
+    #[command(after_help = "Examples:
+  deepmim checkpoint convert ViT-B-16.pt clip_trunk.safetensors --from clip --to timm --trunk-only
+  deepmim checkpoint convert runs/cifar10_finetune vit.safetensors --from native --to mae
+In PyTorch: model.load_state_dict(safetensors.torch.load_file(\"vit.safetensors\"))")]
+    Convert {
+        /// The file to read, or a run's folder
+        input: PathBuf,
+        /// The .safetensors file to write
+        output: PathBuf,
+        /// Naming scheme of the input
+        #[arg(long, value_name = "DIALECT")]
+        from: DialectArg,
+        /// Naming scheme of the output
+        #[arg(long, value_name = "DIALECT", default_value = "native")]
+        to: DialectArg,
+        /// Keep the trunk alone: no decoders, heads, projections
+        #[arg(long)]
+        trunk_only: bool,
+        /// Convert floating-point tensors; default: as they are
+        #[arg(long)]
+        dtype: Option<DtypeArg>,
+        /// Replace the output when it exists
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Compare two checkpoints tensor by tensor; exit code 1 when they differ
+    #[command(after_help = "Example:\n  deepmim checkpoint diff before.safetensors after.safetensors --tolerance 1e-6")]
+    Diff {
+        /// The first file or run folder
+        left: PathBuf,
+        /// The second
+        right: PathBuf,
+        /// Naming scheme of the first; default: names are compared as they are
+        #[arg(long, value_name = "DIALECT")]
+        left_dialect: Option<DialectArg>,
+        /// Naming scheme of the second
+        #[arg(long, value_name = "DIALECT")]
+        right_dialect: Option<DialectArg>,
+        /// Largest absolute difference that still counts as equal
+        #[arg(long, default_value_t = 0.0)]
+        tolerance: f64,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Floating-point types a checkpoint can be written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum DtypeArg {
+    F32,
+    F16,
+    Bf16,
+}
+
+/// `data …`.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Make a small data set with real structure, to try things on
+    #[command(subcommand)]
+    Synth(SynthCommand),
+    /// Check a classification data set: class order, empty classes, unreadable pictures, leaks
+    #[command(after_help = "Examples:
+  deepmim data check --train cifar10/train --val cifar10/test --classes 10
+  deepmim data check --config configs/imagenet_finetune_b.toml --data imagenet")]
+    Check(CheckArgs),
+}
+
+/// `data synth …`.
+#[derive(Debug, Subcommand)]
+pub enum SynthCommand {
+    /// Class folders of drawn pictures: DIR/train/<class>/ and DIR/val/<class>/
+    Classification {
+        /// Folder to make
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Number of classes
+        #[arg(long, default_value_t = 10)]
+        classes: usize,
+        /// Training pictures per class
+        #[arg(long, default_value_t = 100)]
+        per_class: usize,
+        /// Validation pictures per class
+        #[arg(long, default_value_t = 30)]
+        val_per_class: usize,
+        /// Side in pixels
+        #[arg(long, default_value_t = 32)]
+        size: usize,
+        /// Random seed: the same seed makes the same files
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+}
+
+/// `data check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Training pictures, one folder per class
+    #[arg(long, value_name = "DIR", required_unless_present = "config")]
+    pub train: Option<PathBuf>,
+    /// Validation pictures, one folder per class
+    #[arg(long, value_name = "DIR")]
+    pub val: Option<PathBuf>,
+    /// Number of classes there should be
+    #[arg(long, value_name = "N")]
+    pub classes: Option<usize>,
+    /// Take the data set from a recipe instead
+    #[arg(long, conflicts_with_all = ["train", "val"])]
+    pub config: Option<PathBuf>,
+    /// With --config: folder of the data set
+    #[arg(long, value_name = "DIR", requires = "config")]
+    pub data: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

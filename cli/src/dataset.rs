@@ -1,0 +1,188 @@
+//! `[data]` of a recipe: which pictures, how they are prepared, how they are loaded.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::bail;
+use data::{
+    ClassificationConfig, ClassificationDataset, ClassificationSource, EvalTransformConfig, Loader, LoaderConfig, TrainTransformConfig,
+    Transform,
+};
+use serde::{Deserialize, Serialize};
+
+/// Pictures whose classes do not matter: `[data]` of a pre-training recipe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PictureData {
+    /// Folder of the data set; paths in the sources are relative to it.
+    pub root: PathBuf,
+    /// Training pictures.
+    pub train: ClassificationConfig,
+    /// How they are prepared.
+    pub transform: TrainTransformConfig,
+    /// Loader threads; 0 means one per core.
+    #[serde(default)]
+    pub threads: usize,
+    /// Batches kept ready.
+    #[serde(default = "default_prefetch")]
+    pub prefetch: usize,
+}
+
+/// Pictures with classes: `[data]` of a classification recipe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassificationData {
+    /// Folder of the data set; paths in the sources are relative to it.
+    pub root: PathBuf,
+    /// Training pictures.
+    pub train: ClassificationConfig,
+    /// Validation pictures.
+    pub val: ClassificationConfig,
+    /// How training pictures are prepared.
+    pub train_transform: TrainTransformConfig,
+    /// How validation pictures are prepared.
+    pub eval_transform: EvalTransformConfig,
+    /// Pictures per forward pass in evaluation.
+    #[serde(default = "default_eval_batch")]
+    pub eval_batch_size: usize,
+    /// Loader threads; 0 means one per core.
+    #[serde(default)]
+    pub threads: usize,
+    /// Batches kept ready.
+    #[serde(default = "default_prefetch")]
+    pub prefetch: usize,
+}
+
+fn default_prefetch() -> usize {
+    4
+}
+
+fn default_eval_batch() -> usize {
+    64
+}
+
+/// A data set behind a loader.
+#[derive(Debug)]
+pub struct LoadedSet {
+    /// The pictures.
+    pub dataset: Arc<ClassificationDataset>,
+    /// Its batches.
+    pub loader: Loader<ClassificationDataset>,
+}
+
+impl PictureData {
+    /// Checks values that the types leave open.
+    ///
+    /// # Errors
+    /// When one is out of range.
+    pub fn check(&self) -> anyhow::Result<()> {
+        check_prefetch(self.prefetch)?;
+        Ok(self.transform.check("data.transform")?)
+    }
+
+    /// Opens the training set.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or holds fewer pictures than a batch.
+    pub fn open(&self, batch_size: usize, seed: u64) -> anyhow::Result<LoadedSet> {
+        let transform = Transform::train(&self.transform)?;
+        let dataset = ClassificationDataset::open(&under(&self.root, &self.train), transform)?;
+        let config = LoaderConfig {
+            batch_size,
+            shuffle: true,
+            drop_last: true,
+            threads: self.threads,
+            prefetch: self.prefetch,
+            seed,
+            ..LoaderConfig::default()
+        };
+        loaded(dataset, config)
+    }
+}
+
+impl ClassificationData {
+    /// Checks values that the types leave open.
+    ///
+    /// # Errors
+    /// When one is out of range.
+    pub fn check(&self) -> anyhow::Result<()> {
+        check_prefetch(self.prefetch)?;
+        if self.eval_batch_size == 0 {
+            bail!("data.eval_batch_size is 0; it must be 1 or more");
+        }
+        self.train_transform.check("data.train_transform")?;
+        Ok(self.eval_transform.check("data.eval_transform")?)
+    }
+
+    /// Opens the training set.
+    ///
+    /// # Errors
+    /// As [`PictureData::open`].
+    pub fn open_train(&self, batch_size: usize, seed: u64) -> anyhow::Result<LoadedSet> {
+        let transform = Transform::train(&self.train_transform)?;
+        let dataset = ClassificationDataset::open(&under(&self.root, &self.train), transform)?;
+        let config = LoaderConfig {
+            batch_size,
+            shuffle: true,
+            drop_last: true,
+            threads: self.threads,
+            prefetch: self.prefetch,
+            seed,
+            ..LoaderConfig::default()
+        };
+        loaded(dataset, config)
+    }
+
+    /// Opens the validation set, in its own order and to the last picture.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or is empty.
+    pub fn open_val(&self) -> anyhow::Result<LoadedSet> {
+        let transform = Transform::eval(&self.eval_transform)?;
+        let dataset = ClassificationDataset::open(&under(&self.root, &self.val), transform)?;
+        let config = LoaderConfig {
+            batch_size: self.eval_batch_size,
+            shuffle: false,
+            drop_last: false,
+            threads: self.threads,
+            prefetch: self.prefetch,
+            seed: 0,
+            ..LoaderConfig::default()
+        };
+        loaded(dataset, config)
+    }
+}
+
+fn check_prefetch(prefetch: usize) -> anyhow::Result<()> {
+    if prefetch == 0 {
+        bail!("data.prefetch is 0; it must be 1 or more batches");
+    }
+    Ok(())
+}
+
+fn loaded(dataset: ClassificationDataset, config: LoaderConfig) -> anyhow::Result<LoadedSet> {
+    let dataset = Arc::new(dataset);
+    let loader = Loader::new(dataset.clone(), config)?;
+    Ok(LoadedSet { dataset, loader })
+}
+
+/// A data set with its paths under `root`; absolute ones stay.
+pub fn under(root: &Path, config: &ClassificationConfig) -> ClassificationConfig {
+    let join = |path: &Path| root.join(path);
+    ClassificationConfig {
+        source: match &config.source {
+            ClassificationSource::Folders { root } => ClassificationSource::Folders { root: join(root) },
+            ClassificationSource::Ilsvrc { root, ground_truth, synsets } => ClassificationSource::Ilsvrc {
+                root: join(root),
+                ground_truth: join(ground_truth),
+                synsets: join(synsets),
+            },
+            ClassificationSource::Csv { root, labels } => {
+                ClassificationSource::Csv { root: join(root), labels: join(labels) }
+            }
+            ClassificationSource::Unlabelled { root } => ClassificationSource::Unlabelled { root: join(root) },
+        },
+        classes: config.classes.as_deref().map(join),
+        limit_per_class: config.limit_per_class,
+    }
+}

@@ -1,0 +1,20 @@
+//! What the three programs of this package share: the command line, recipes, how a failure is shown.
+//!
+//! `deepmim` is what users start. It is linked against neither libtorch nor OpenCV, which take longer
+//! to map than a small command takes to run. For commands that need pictures it becomes
+//! `deepmim-data`, for those that need a model `deepmim-model`; both lie beside it.
+
+mod args;
+mod dataset;
+mod failure;
+mod print;
+mod recipe;
+
+pub use args::{
+    CheckArgs, CheckpointCommand, Cli, Command, DataCommand, DemoArgs, DialectArg, DtypeArg, EvalArgs,
+    FinetuneArgs, PredictArgs, PretrainArgs, RecipeArgs, RunArgs, SynthCommand, WeightsArgs,
+};
+pub use dataset::{ClassificationData, LoadedSet, PictureData, under};
+pub use failure::{Failure, finish};
+pub use print::{print_json, print_text};
+pub use recipe::RecipeText;

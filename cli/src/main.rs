@@ -1,0 +1,41 @@
+//! The program users start.
+
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use deepmim_cli::{Cli, Command, Failure, finish};
+
+fn main() -> ExitCode {
+    finish(run(Cli::parse().command))
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "deepmim", &mut script);
+            std::io::stdout().write_all(&script)?;
+            Ok(())
+        }
+        Command::Data(_) => Err(become_program("deepmim-data")),
+        _ => Err(become_program("deepmim-model")),
+    }
+}
+
+/// Replaces this process by another of the package's programs, with the same arguments; returns only
+/// when it cannot.
+fn become_program(name: &str) -> Failure {
+    let program = match std::env::current_exe() {
+        Ok(own) => own.with_file_name(name),
+        Err(_) => PathBuf::from(name),
+    };
+    let error = std::process::Command::new(&program).args(std::env::args_os().skip(1)).exec();
+    anyhow::anyhow!(
+        "{} cannot be started ({error}); it is built together with deepmim, so keep both in one folder",
+        program.display()
+    )
+    .into()
+}

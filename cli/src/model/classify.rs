@@ -1,0 +1,253 @@
+//! `deepmim finetune`, `eval` and `predict`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use classification::{ClassificationTask, Evaluation, EvaluationFiles};
+use data::{Class, ClassificationSample, Orientation, Transform, decode_file, read_classes};
+use deepmim_cli::{
+    EvalArgs, Failure, FinetuneArgs, LoadedSet, PredictArgs, RunArgs, print_json, print_text,
+};
+use engine::{Checkpoint, BatchSource, EvaluateOptions, StepContext, StopFlag, Task, Trainer};
+use tch::{Device, nn};
+
+use crate::device;
+use crate::experiment::ClassifyRecipe;
+use crate::session::{Batches, Session, ended, recipe};
+use crate::weights::Weights;
+
+/// File of a run with one class name a line, in class order.
+const CLASSES: &str = "classes.txt";
+
+/// Fine-tunes or probes as the command line says.
+pub fn finetune(args: &FinetuneArgs) -> Result<(), Failure> {
+    let text = recipe(&args.recipe)?;
+    let recipe = ClassifyRecipe::from_text(&text, "finetune")?;
+    let init = match &args.init {
+        Some(path) => Some(Weights::find(path, args.dialect, &recipe.init)?),
+        None if args.dialect.is_some() => {
+            return Err(anyhow::anyhow!("--dialect names the scheme of --init: give both, or neither").into());
+        }
+        None => None,
+    };
+    let evaluation = train(&recipe, &text.name(), init.as_ref(), &args.run)?;
+    print_text(&evaluation.report())?;
+    Ok(())
+}
+
+/// Trains in one run folder, evaluates, and writes the predictions into it.
+pub fn train(recipe: &ClassifyRecipe, name: &str, init: Option<&Weights>, args: &RunArgs) -> Result<Evaluation, Failure> {
+    let config = &recipe.trainer;
+    let train = recipe.data.open_train(config.batch_size, config.seed)?;
+    let val = recipe.data.open_val()?;
+    check_classes(recipe, &train, "training")?;
+    check_classes(recipe, &val, "validation")?;
+    let names = same_classes(&train, &val)?;
+
+    let session = Session::open(args, name, &recipe.run.device, recipe, config)?;
+    let vs = nn::VarStore::new(session.device);
+    let task = ClassificationTask::new(&vs, &recipe.model, config.optimizer.weight_decay())?;
+    let goes_on = session.run.resuming() && Checkpoint::latest(&session.run.checkpoints())?.0.is_some();
+    if let Some(weights) = init
+        && !goes_on
+    {
+        eprint!("{}", weights.initialise(&vs, &recipe.init)?);
+    }
+    let folder = session.run.path().to_owned();
+    write_classes(&folder, train.dataset.classes())?;
+    let options = EvaluateOptions {
+        device: session.device,
+        precision: config.precision,
+        batches: val.loader.batches(),
+        label: "evaluate".into(),
+        stop: session.stop.clone(),
+    };
+    let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;
+    let files = Files::new(&folder.join("eval"))?;
+    let mut last = None;
+    let outcome = trainer.fit(&task, &Batches(&train.loader), |epoch, task| {
+        // Predictions of the last epoch are what a comparison reads; earlier ones are only numbers.
+        let wanted = if epoch + 1 == config.epochs { files.wanted(&names) } else { EvaluationFiles::default() };
+        let evaluation = classification::evaluate(task, Batches(&val.loader).epoch(0, 0), &options, &wanted)?;
+        let rows = evaluation.report().rows().to_vec();
+        last = Some(evaluation);
+        Ok(rows)
+    })?;
+    ended(outcome, &folder)?;
+    match last {
+        Some(evaluation) => {
+            evaluation.report().write_json(&files.report)?;
+            Ok(evaluation)
+        }
+        None => Err(anyhow::anyhow!("the run in {} is finished already; evaluate it with deepmim eval", folder.display()).into()),
+    }
+}
+
+/// Evaluates trained weights.
+pub fn evaluate(args: &EvalArgs) -> Result<(), Failure> {
+    let text = recipe(&args.recipe)?;
+    let recipe = ClassifyRecipe::from_text(&text, "eval")?;
+    let val = recipe.data.open_val()?;
+    check_classes(&recipe, &val, "validation")?;
+    let model = Model::restore(&recipe, &args.weights)?;
+    let out = match (&args.out, &model.weights.run) {
+        (Some(out), _) => out.clone(),
+        (None, Some(run)) => run.join("eval"),
+        (None, None) => PathBuf::from("runs").join(format!("{}_eval", text.name())),
+    };
+    let files = Files::new(&out)?;
+    let options = EvaluateOptions {
+        device: model.device,
+        precision: recipe.trainer.precision,
+        batches: val.loader.batches(),
+        label: "evaluate".into(),
+        stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
+    };
+    let names = class_list(val.dataset.classes());
+    let evaluation = match classification::evaluate(&model.task, Batches(&val.loader).epoch(0, 0), &options, &files.wanted(&names)) {
+        Err(engine::EngineError::Stopped) => {
+            return Err(Failure::Interrupted("stopped; nothing was written".into()));
+        }
+        other => other?,
+    };
+    let report = evaluation.report();
+    report.write_json(&files.report)?;
+    if args.json { print_json(&report.to_json())? } else { print_text(&report)? }
+    eprintln!("predictions and classes: {}", out.display());
+    Ok(())
+}
+
+/// Names what is on pictures.
+pub fn predict(args: &PredictArgs) -> Result<(), Failure> {
+    let text = recipe(&args.recipe)?;
+    let recipe = ClassifyRecipe::from_text(&text, "predict")?;
+    let model = Model::restore(&recipe, &args.weights)?;
+    let names = class_names(args, &recipe, &model.weights)?;
+    let transform = Transform::eval(&recipe.data.eval_transform)?;
+    let _no_grad = tch::no_grad_guard();
+    let mut answers = Vec::new();
+    for path in &args.images {
+        let picture = path.display().to_string();
+        // As the validation pictures are read: orientation tags are not applied.
+        let image = decode_file(path, Orientation::Ignore)?;
+        let sample = ClassificationSample {
+            image: transform.apply(&image, 0),
+            size: transform.size(),
+            label: -1,
+            name: picture.clone(),
+        };
+        let task_failed = |error: engine::TaskError| anyhow::anyhow!("{picture}: {error}");
+        let batch = model
+            .task
+            .collate(vec![sample], &StepContext::evaluation(), model.device)
+            .map_err(task_failed)?;
+        for prediction in model.task.predict(&batch).map_err(task_failed)? {
+            answers.push(prediction.top(args.top, names.as_deref())?);
+        }
+    }
+    if args.json {
+        print_json(&answers)?;
+        return Ok(());
+    }
+    for answer in &answers {
+        print_text(&answer.picture)?;
+        for class in &answer.top {
+            let name = class.name.clone().unwrap_or_else(|| format!("class {}", class.class));
+            print_text(&format!("  {:5.1} %  {name}", 100.0 * class.probability))?;
+        }
+    }
+    Ok(())
+}
+
+/// A classifier with trained weights.
+struct Model {
+    task: ClassificationTask,
+    device: Device,
+    weights: Weights,
+}
+
+impl Model {
+    fn restore(recipe: &ClassifyRecipe, args: &deepmim_cli::WeightsArgs) -> anyhow::Result<Self> {
+        let weights = Weights::find(&args.weights, args.dialect, &recipe.init)?;
+        let device = device::parse(&recipe.run.device)?;
+        if let Some(threads) = recipe.trainer.threads.and_then(|threads| i32::try_from(threads).ok()) {
+            tch::set_num_threads(threads);
+        }
+        let vs = nn::VarStore::new(device);
+        let task = ClassificationTask::new(&vs, &recipe.model, recipe.trainer.optimizer.weight_decay())?;
+        weights.restore(&vs, &recipe.init)?;
+        Ok(Self { task, device, weights })
+    }
+}
+
+/// Files of one evaluation.
+struct Files {
+    predictions: PathBuf,
+    per_class: PathBuf,
+    report: PathBuf,
+}
+
+impl Files {
+    fn new(folder: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(Self {
+            predictions: folder.join("predictions.csv"),
+            per_class: folder.join("per_class.csv"),
+            report: folder.join("summary.json"),
+        })
+    }
+
+    fn wanted<'a>(&'a self, class_names: &'a [String]) -> EvaluationFiles<'a> {
+        EvaluationFiles { predictions: Some(&self.predictions), per_class: Some(&self.per_class), class_names }
+    }
+}
+
+
+fn check_classes(recipe: &ClassifyRecipe, set: &LoadedSet, which: &str) -> anyhow::Result<()> {
+    let found = set.dataset.classes().len();
+    if found as i64 != recipe.model.classes {
+        bail!(
+            "the {which} set in {} has {found} classes and the recipe's model.classes is {}: correct the folder (deepmim data check) or add --set model.classes={found}",
+            recipe.data.root.display(),
+            recipe.model.classes
+        );
+    }
+    Ok(())
+}
+
+/// The class names, once both sets are known to have the same classes in the same order.
+fn same_classes(train: &LoadedSet, val: &LoadedSet) -> anyhow::Result<Vec<String>> {
+    let (ours, theirs) = (train.dataset.classes(), val.dataset.classes());
+    if let Some(at) = (0..ours.len().min(theirs.len())).find(|at| ours[*at].key != theirs[*at].key) {
+        bail!(
+            "class {at} is {} in the training set and {} in the validation set: the two must have the same classes in the same order (deepmim data check says more)",
+            ours[at].key,
+            theirs[at].key
+        );
+    }
+    Ok(class_list(ours))
+}
+
+fn class_list(classes: &[Class]) -> Vec<String> {
+    classes.iter().map(|class| class.name.clone()).collect()
+}
+
+fn write_classes(folder: &Path, classes: &[Class]) -> anyhow::Result<()> {
+    let path = folder.join(CLASSES);
+    let text: String = classes.iter().map(|class| format!("{}\t{}\n", class.key, class.name)).collect();
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Names from `--classes`, from the run, or from the data set where it is there; else none.
+fn class_names(args: &PredictArgs, recipe: &ClassifyRecipe, weights: &Weights) -> anyhow::Result<Option<Vec<String>>> {
+    let in_run = weights.run.as_ref().map(|run| run.join(CLASSES)).filter(|path| path.is_file());
+    if let Some(path) = args.classes.clone().or(in_run) {
+        let names = class_list(&read_classes(&path)?);
+        if names.len() as i64 != recipe.model.classes {
+            bail!("{} has {} lines and the model {} classes: give one name a line", path.display(), names.len(), recipe.model.classes);
+        }
+        return Ok(Some(names));
+    }
+    let from_data = recipe.data.open_val().ok().map(|set| class_list(set.dataset.classes()));
+    Ok(from_data.filter(|names| names.len() as i64 == recipe.model.classes))
+}

@@ -1,0 +1,159 @@
+//! The recipes, typed. A key that nothing reads is an error.
+
+use anyhow::bail;
+use backbone::weights::Dialect;
+use classification::ClassifierConfig;
+use deepmim_cli::{ClassificationData, PictureData, RecipeText};
+use engine::TrainerConfig;
+use pretraining::PretrainConfig;
+use serde::{Deserialize, Serialize};
+
+/// What a recipe is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskKind {
+    /// Masked pre-training.
+    Pretrain,
+    /// Fine-tuning, probing and evaluation on classes.
+    Classify,
+}
+
+/// `[run]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSection {
+    /// `auto`, `cpu`, `cuda` or `cuda:N`.
+    #[serde(default = "auto")]
+    pub device: String,
+}
+
+impl Default for RunSection {
+    fn default() -> Self {
+        Self { device: auto() }
+    }
+}
+
+fn auto() -> String {
+    "auto".into()
+}
+
+/// `[init]`: how pre-trained weights enter the model.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitSection {
+    /// Naming scheme of the file.
+    #[serde(default = "native_names")]
+    pub dialect: Dialect,
+    /// Which dictionary of the file to take instead of the dialect's usual one: `student`, `model_ema`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
+    /// Parameters that may keep their initial values; `*` stands for any letters.
+    #[serde(default)]
+    pub may_miss: Vec<String>,
+    /// Entries of the file that need no place in the model.
+    #[serde(default)]
+    pub may_ignore: Vec<String>,
+}
+
+fn native_names() -> Dialect {
+    Dialect::Native
+}
+
+impl Default for InitSection {
+    fn default() -> Self {
+        Self { dialect: native_names(), part: None, may_miss: Vec::new(), may_ignore: Vec::new() }
+    }
+}
+
+/// A pre-training recipe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainRecipe {
+    /// [`TaskKind::Pretrain`].
+    pub task: TaskKind,
+    /// Where it runs.
+    #[serde(default)]
+    pub run: RunSection,
+    /// The pictures.
+    pub data: PictureData,
+    /// Trunk, masking, decoders, target.
+    pub model: PretrainConfig,
+    /// Optimiser, schedule, checkpoints.
+    pub trainer: TrainerConfig,
+}
+
+/// A classification recipe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassifyRecipe {
+    /// [`TaskKind::Classify`].
+    pub task: TaskKind,
+    /// Where it runs.
+    #[serde(default)]
+    pub run: RunSection,
+    /// Training and validation pictures.
+    pub data: ClassificationData,
+    /// How pre-trained weights enter.
+    #[serde(default)]
+    pub init: InitSection,
+    /// Trunk, pooling, head, loss.
+    pub model: ClassifierConfig,
+    /// Optimiser, schedule, checkpoints.
+    pub trainer: TrainerConfig,
+}
+
+/// Refuses a recipe that is for another command, before its keys are looked at.
+pub fn expect(text: &RecipeText, wanted: TaskKind, command: &str) -> anyhow::Result<()> {
+    let (word, other) = match wanted {
+        TaskKind::Pretrain => ("pretrain", "deepmim finetune, eval or predict"),
+        TaskKind::Classify => ("classify", "deepmim pretrain"),
+    };
+    match text.string("task") {
+        Some(task) if task == word => Ok(()),
+        Some("pretrain" | "classify") => bail!("{} is not a recipe for deepmim {command}: start it with {other}", text.name()),
+        Some(task) => bail!("{}: task = \"{task}\" is not known; write \"pretrain\" or \"classify\"", text.name()),
+        None => bail!("{}: the first key must be task = \"pretrain\" or \"classify\"", text.name()),
+    }
+}
+
+impl PretrainRecipe {
+    /// Types and checks a recipe.
+    pub fn from_text(text: &RecipeText) -> anyhow::Result<Self> {
+        expect(text, TaskKind::Pretrain, "pretrain")?;
+        let mut recipe: Self = text.typed()?;
+        recipe.model.colours = recipe.data.transform.colours;
+        recipe.data.check()?;
+        recipe.model.check()?;
+        recipe.trainer.check()?;
+        if recipe.data.transform.size as i64 != recipe.model.trunk.image_size {
+            bail!(
+                "{}: data.transform.size is {} and model.trunk.image_size is {}; they must be equal",
+                text.name(),
+                recipe.data.transform.size,
+                recipe.model.trunk.image_size
+            );
+        }
+        Ok(recipe)
+    }
+}
+
+impl ClassifyRecipe {
+    /// Types and checks a recipe; `command` is the command that was typed.
+    pub fn from_text(text: &RecipeText, command: &str) -> anyhow::Result<Self> {
+        expect(text, TaskKind::Classify, command)?;
+        let recipe: Self = text.typed()?;
+        recipe.data.check()?;
+        recipe.model.check()?;
+        recipe.trainer.check()?;
+        let side = recipe.model.trunk.image_size;
+        for (key, size) in [
+            ("train_transform", recipe.data.train_transform.size),
+            ("eval_transform", recipe.data.eval_transform.size),
+        ] {
+            if size as i64 != side {
+                bail!("{}: data.{key}.size is {size} and model.trunk.image_size is {side}; they must be equal", text.name());
+            }
+        }
+        Ok(recipe)
+    }
+}

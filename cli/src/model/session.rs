@@ -1,0 +1,107 @@
+//! What every training command does around its task: device, run folder, summary, how it ended.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use data::{ClassificationDataset, ClassificationSample, Loader};
+use deepmim_cli::{Failure, RecipeArgs, RecipeText, RunArgs};
+use engine::{BatchSource, Environment, Existing, Outcome, RunDir, SampleBatch, StopFlag, TrainerConfig};
+use serde::Serialize;
+use tch::Device;
+
+use crate::device;
+
+/// Reads a recipe and applies what the command line replaces.
+pub fn recipe(args: &RecipeArgs) -> anyhow::Result<RecipeText> {
+    let mut text = RecipeText::read(&args.config)?;
+    replace(&mut text, args)?;
+    Ok(text)
+}
+
+/// Applies `--data`, `--device` and `--set`, in this order.
+pub fn replace(text: &mut RecipeText, args: &RecipeArgs) -> anyhow::Result<()> {
+    if let Some(root) = &args.data {
+        text.set_value("data.root", path_value(root)?)?;
+    }
+    if let Some(device) = &args.device {
+        text.set_value("run.device", device.as_str().into())?;
+    }
+    for assignment in &args.overrides {
+        text.set(assignment)?;
+    }
+    Ok(())
+}
+
+/// A path as a recipe's value.
+pub fn path_value(path: &std::path::Path) -> anyhow::Result<toml::Value> {
+    let text = path.to_str().with_context(|| format!("{} is not UTF-8, so no recipe can hold it", path.display()))?;
+    Ok(text.into())
+}
+
+/// A run about to start.
+pub struct Session {
+    /// Where to compute.
+    pub device: Device,
+    /// The run's folder, locked.
+    pub run: RunDir,
+    /// Raised by SIGINT and SIGTERM.
+    pub stop: StopFlag,
+}
+
+impl Session {
+    /// Seeds libtorch, opens the run's folder and writes the resolved recipe and the environment into
+    /// it. `args` without an `out` means `runs/NAME`.
+    pub fn open(
+        args: &RunArgs,
+        name: &str,
+        device_name: &str,
+        recipe: &impl Serialize,
+        trainer: &TrainerConfig,
+    ) -> Result<Self, Failure> {
+        let device = device::parse(device_name)?;
+        let path = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name));
+        let existing = match (args.resume, args.overwrite) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Overwrite,
+            _ => Existing::Refuse,
+        };
+        let resolved = toml::to_string_pretty(recipe).context("the recipe cannot be written out")?;
+        let run = RunDir::open(&path, existing, &resolved)?;
+        if let Some(threads) = trainer.threads.and_then(|threads| i32::try_from(threads).ok()) {
+            tch::set_num_threads(threads);
+        }
+        tch::manual_seed(trainer.seed as i64);
+        run.write_environment(&Environment::current(device, trainer.seed))?;
+        Ok(Self { device, run, stop: StopFlag::on_signals().context("signal handlers cannot be installed")? })
+    }
+}
+
+/// A loader as the trainer takes it.
+pub struct Batches<'a>(pub &'a Loader<ClassificationDataset>);
+
+impl BatchSource for Batches<'_> {
+    type Sample = ClassificationSample;
+
+    fn batches(&self) -> usize {
+        self.0.batches()
+    }
+
+    fn epoch(
+        &self,
+        epoch: u64,
+        skip_batches: usize,
+    ) -> Box<dyn Iterator<Item = SampleBatch<ClassificationSample>> + '_> {
+        Box::new(self.0.epoch(epoch, skip_batches).map(|batch| batch.map_err(Into::into)))
+    }
+}
+
+/// The command's answer to how a training ended.
+pub fn ended(outcome: Outcome, run: &std::path::Path) -> Result<(), Failure> {
+    match outcome {
+        Outcome::Finished => Ok(()),
+        Outcome::Interrupted => Err(Failure::Interrupted(format!(
+            "stopped with a checkpoint in {}; go on with the same command and --resume",
+            run.display()
+        ))),
+    }
+}

@@ -1,0 +1,88 @@
+//! Finding weights: a checkpoint file of some dialect, or the folder of one of our own runs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use backbone::weights::{Dialect, LoadOptions, LoadReport, StateDict, load_into};
+use deepmim_cli::DialectArg;
+use engine::Checkpoint;
+use tch::nn;
+
+use crate::experiment::InitSection;
+
+/// A file of weights and the names in it.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    /// The file to read.
+    pub file: PathBuf,
+    /// Its naming scheme.
+    pub dialect: Dialect,
+    /// The run it belongs to, where it does.
+    pub run: Option<PathBuf>,
+}
+
+/// The dialect that the command line names.
+pub fn dialect(argument: DialectArg) -> Dialect {
+    match argument {
+        DialectArg::Native => Dialect::Native,
+        DialectArg::Mae => Dialect::Mae,
+        DialectArg::Timm => Dialect::Timm,
+        DialectArg::Dino => Dialect::Dino,
+        DialectArg::Clip => Dialect::Clip,
+    }
+}
+
+/// The weights file behind a path: the path itself, or a run's newest whole checkpoint (its averaged
+/// weights, where the run keeps them).
+pub fn file(path: &Path) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
+    if !path.is_dir() {
+        if !path.exists() {
+            bail!("{} is not there: give a checkpoint file or a run's folder", path.display());
+        }
+        return Ok((path.to_owned(), None));
+    }
+    let (newest, warnings) = Checkpoint::latest(&path.join("checkpoints"))?;
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+    let newest = newest
+        .with_context(|| format!("{} holds no checkpoint: give a run's folder or a checkpoint file", path.display()))?;
+    Ok((newest.ema().unwrap_or_else(|| newest.weights()), Some(path.to_owned())))
+}
+
+impl Weights {
+    /// Resolves a path. The dialect is the one asked for; a run's folder is our own; else the recipe's.
+    pub fn find(path: &Path, asked: Option<DialectArg>, init: &InitSection) -> anyhow::Result<Self> {
+        let (file, run) = file(path)?;
+        let dialect = match asked {
+            Some(asked) => dialect(asked),
+            None if run.is_some() => Dialect::Native,
+            None => init.dialect,
+        };
+        Ok(Self { file, dialect, run })
+    }
+
+    fn read(&self, part: Option<&str>) -> anyhow::Result<StateDict> {
+        let translated = self.dialect.read(&self.file, part)?;
+        if !translated.dropped.is_empty() {
+            eprintln!("{}: {} entries are no part of a vision trunk and were left out", self.file.display(), translated.dropped.len());
+        }
+        Ok(translated.state)
+    }
+
+    /// Pre-trained weights into a new model: names may miss and be left over as the recipe says.
+    pub fn initialise(&self, vs: &nn::VarStore, init: &InitSection) -> anyhow::Result<LoadReport> {
+        let options = LoadOptions {
+            may_miss: init.may_miss.clone(),
+            may_ignore: init.may_ignore.clone(),
+            resample_positions: true,
+        };
+        Ok(load_into(vs, "", &self.read(init.part.as_deref())?, &options)?)
+    }
+
+    /// Trained weights into the same model: nothing may miss.
+    pub fn restore(&self, vs: &nn::VarStore, init: &InitSection) -> anyhow::Result<LoadReport> {
+        let options = LoadOptions { resample_positions: true, ..LoadOptions::default() };
+        Ok(load_into(vs, "", &self.read(init.part.as_deref())?, &options)?)
+    }
+}

@@ -1,0 +1,39 @@
+//! Samples in host memory: decoding, transforms, data sets and the loader that feeds training.
+//!
+//! Nothing here knows tensors or models: a sample is plain vectors, built on worker threads. Pictures
+//! equal what Pillow and torchvision make of the same files.
+
+pub mod augment;
+mod check;
+mod classes;
+mod classification;
+mod codec;
+mod dataset;
+mod draw;
+mod error;
+mod exif;
+mod geometry;
+mod image;
+mod labels;
+mod listing;
+mod loader;
+mod normalise;
+mod report;
+mod resize;
+mod synth;
+mod transform;
+
+pub use check::{CheckOptions, check_classification};
+pub use classes::{Class, read_classes};
+pub use classification::{ClassificationConfig, ClassificationDataset, ClassificationSource};
+pub use codec::{Colour, Orientation, PictureInfo, decode_bytes, decode_file, decode_into, write_jpeg, write_png};
+pub use dataset::{ClassificationSample, Dataset, sample_seed};
+pub use error::DataError;
+pub use geometry::{centre_crop_origin, random_resized_crop, short_side_size, single_draw_crop};
+pub use image::RgbImage;
+pub use loader::{EpochIter, Loader, LoaderConfig};
+pub use normalise::ColourStatistics;
+pub use report::{CheckReport, Finding, Severity, SplitSummary};
+pub use resize::{CropBox, Filter, resize, resize_crop, resize_crop_into, resize_window_into};
+pub use synth::{PictureFormat, SynthClassificationConfig, SynthSummary, synth_classification};
+pub use transform::{EvalTransformConfig, TrainCrop, TrainTransformConfig, Transform};

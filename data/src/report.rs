@@ -1,0 +1,114 @@
+//! What `data check` found, for people and for scripts.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Training or evaluation would stop or give wrong numbers.
+    Error,
+    /// Probably not meant.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+/// One thing found: a sentence with its file and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// The sentence.
+    pub message: String,
+}
+
+/// Counts of one part of a data set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SplitSummary {
+    /// `train` or `val`.
+    pub split: String,
+    /// Its folder.
+    pub root: PathBuf,
+    /// Classes, with or without pictures.
+    pub classes: usize,
+    /// Pictures.
+    pub pictures: usize,
+    /// Fewest pictures a class has.
+    pub smallest_class: usize,
+    /// Most pictures a class has.
+    pub largest_class: usize,
+    /// Pictures that cannot be read.
+    pub unreadable: usize,
+    /// Pictures with one channel.
+    pub grey: usize,
+    /// Pictures in printing inks.
+    pub cmyk: usize,
+    /// Pictures whose EXIF orientation is not upright.
+    pub rotated: usize,
+    /// Shortest side of any picture in pixels.
+    pub smallest_side: usize,
+    /// Longest side of any picture in pixels.
+    pub largest_side: usize,
+}
+
+/// Everything a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    /// One entry for each part looked at.
+    pub splits: Vec<SplitSummary>,
+    /// Findings, the most severe first.
+    pub findings: Vec<Finding>,
+}
+
+impl CheckReport {
+    /// Whether nothing was found that would stop or falsify training.
+    pub fn is_ok(&self) -> bool {
+        self.findings.iter().all(|finding| finding.severity != Severity::Error)
+    }
+
+    /// How many findings have a severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+}
+
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for split in &self.splits {
+            writeln!(
+                f,
+                "{}: {} pictures in {} classes ({} to {} a class), sides {} to {} px, {} grey, {} CMYK, {} rotated by EXIF, {} unreadable ({})",
+                split.split,
+                split.pictures,
+                split.classes,
+                split.smallest_class,
+                split.largest_class,
+                split.smallest_side,
+                split.largest_side,
+                split.grey,
+                split.cmyk,
+                split.rotated,
+                split.unreadable,
+                split.root.display()
+            )?;
+        }
+        for finding in &self.findings {
+            let severity = match finding.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+                Severity::Note => "note",
+            };
+            writeln!(f, "{severity}: {}", finding.message)?;
+        }
+        let errors = self.count(Severity::Error);
+        let warnings = self.count(Severity::Warning);
+        match (errors, warnings) {
+            (0, 0) => write!(f, "nothing wrong was found"),
+            _ => write!(f, "{errors} errors, {warnings} warnings"),
+        }
+    }
+}

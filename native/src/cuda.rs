@@ -1,0 +1,24 @@
+//! Loading libtorch's CUDA half.
+
+use std::sync::OnceLock;
+
+/// Loads `libtorch_cuda.so`, once, and says whether it is there.
+///
+/// The linker drops the library as unneeded, because nothing here names one of its symbols: without
+/// this call CUDA is silently absent, whatever the machine has. Call it before the first question
+/// about CUDA. A CPU-only libtorch has no such file; then the answer is `false`.
+pub fn load_cuda() -> bool {
+    static LOADED: OnceLock<bool> = OnceLock::new();
+    *LOADED.get_or_init(|| {
+        use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+        // SAFETY: runs the library's initialisers, which register CUDA's kernels; that is the aim.
+        match unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) } {
+            Ok(library) => {
+                // Kept for the program's life: its kernels stay registered.
+                std::mem::forget(library);
+                true
+            }
+            Err(_) => false,
+        }
+    })
+}

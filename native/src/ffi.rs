@@ -1,0 +1,48 @@
+//! Declarations of `shim.cpp`.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use torch_sys::C_tensor;
+
+use crate::NativeError;
+
+/// Runs a checkpointed region on an input it owns; null after a panic.
+pub type Call = extern "C" fn(*mut c_void, *mut C_tensor) -> *mut C_tensor;
+/// Frees a checkpointed region's closure.
+pub type Drop = extern "C" fn(*mut c_void);
+
+unsafe extern "C" {
+    fn deepmim_free_message(message: *mut c_char);
+    pub fn deepmim_checkpoint(
+        input: *mut C_tensor,
+        data: *mut c_void,
+        call: Call,
+        drop: Drop,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub fn deepmim_autocast(
+        device: c_int,
+        enabled: bool,
+        dtype: i8,
+        was_enabled: *mut bool,
+        was_dtype: *mut i8,
+    ) -> *mut c_char;
+    pub fn deepmim_autocast_enter();
+    pub fn deepmim_autocast_leave();
+}
+
+/// Turns the shim's answer into a result and frees its message.
+pub fn answer(message: *mut c_char) -> Result<(), NativeError> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a non-null answer is a NUL-terminated string that the shim allocated for us.
+    let text = unsafe { CStr::from_ptr(message) }
+        .to_string_lossy()
+        .into_owned();
+    unsafe { deepmim_free_message(message) };
+    // Everything after the first line is libtorch's own C++ stack.
+    Err(NativeError(
+        text.lines().next().unwrap_or_default().to_owned(),
+    ))
+}

@@ -1,0 +1,110 @@
+//! A frozen CLIP visual tower as the source of targets.
+//!
+//! Source: OliverRensu/DeepMIM `clip.py::VisionTransformer` (every token after `ln_post @ proj`) and
+//! `engine_pretrain.py` (pictures are brought from the student's normalisation to CLIP's). Parity:
+//! `deepmim_clip` (`teacher_in`, `teacher_out`).
+
+use backbone::Vit;
+use backbone::weights::{Dialect, LoadOptions, load_into};
+use data::ColourStatistics;
+use tch::{Device, Tensor, nn};
+
+use crate::PretrainError;
+use crate::config::ClipConfig;
+use crate::masking::Masking;
+
+/// The tower with its output projection, in a store of its own: no optimiser sees it.
+#[derive(Debug)]
+pub struct ClipTeacher {
+    tower: Vit,
+    proj: Tensor,
+    /// Factor and summand per channel, `[1, 3, 1, 1]`, from the student's pictures to CLIP's.
+    rescale: [Tensor; 2],
+}
+
+impl ClipTeacher {
+    /// Reads the tower's weights. `colours` are those of the pictures that it will be given.
+    ///
+    /// # Errors
+    /// [`PretrainError::Teacher`] where the file cannot be read or does not fit the tower,
+    /// [`PretrainError::Trunk`] where the tower itself is impossible.
+    pub fn load(
+        config: &ClipConfig,
+        colours: &ColourStatistics,
+        device: Device,
+    ) -> Result<Self, PretrainError> {
+        let mut store = nn::VarStore::new(device);
+        let root = store.root();
+        let tower = Vit::new(&root, &config.trunk()).map_err(|source| PretrainError::Trunk {
+            place: "target",
+            source,
+        })?;
+        let proj = root.zeros("proj", &[config.width, config.output]);
+        let options = LoadOptions {
+            resample_positions: true,
+            ..LoadOptions::default()
+        };
+        Dialect::Clip
+            .read(&config.weights, None)
+            .and_then(|tower| load_into(&store, "", &tower.state, &options))
+            .map_err(PretrainError::Teacher)?;
+        store.freeze();
+        let clip = ColourStatistics::CLIP;
+        let channels = |value: &dyn Fn(usize) -> f64| {
+            let values = [value(0) as f32, value(1) as f32, value(2) as f32];
+            Tensor::from_slice(&values)
+                .view([1, 3, 1, 1])
+                .to_device(device)
+        };
+        let [mean, std, clip_mean, clip_std] =
+            [colours.mean, colours.std, clip.mean, clip.std].map(|three| three.map(f64::from));
+        Ok(Self {
+            tower,
+            proj,
+            rescale: [
+                channels(&|c| std[c] / clip_std[c]),
+                channels(&|c| (mean[c] - clip_mean[c]) / clip_std[c]),
+            ],
+        })
+    }
+
+    /// Channels of a feature.
+    pub fn output(&self) -> i64 {
+        self.proj.size()[1]
+    }
+
+    /// Pictures as the tower takes them: re-normalised, and resized (bicubic) where the student works
+    /// at another size.
+    pub fn input(&self, images: &Tensor) -> Tensor {
+        let side = self.tower.config().image_size;
+        let images = images * &self.rescale[0] + &self.rescale[1];
+        if images.size()[2..] == [side, side] {
+            images
+        } else {
+            images.upsample_bicubic2d([side, side], false, None, None)
+        }
+    }
+
+    /// Features of every token, class token first: `[B, 3, H, W] -> [B, 1 + L, output]`.
+    pub fn features(&self, images: &Tensor) -> Tensor {
+        tch::no_grad(|| {
+            let depth = self.tower.num_blocks();
+            self.tower.forward(&self.input(images), &[depth], false)[0].matmul(&self.proj)
+        })
+    }
+
+    /// Features of the hidden patches, in the order of [`Masking::hidden`]: `[B, L - K, output]`. The
+    /// tower sees the whole picture; only its last block leaves the other tokens out.
+    pub fn hidden_features(&self, images: &Tensor, masking: &Masking) -> Tensor {
+        tch::no_grad(|| {
+            let patches = self
+                .tower
+                .patch_tokens_at(&self.input(images), masking.order());
+            let tokens = self.tower.with_class_token(&patches);
+            let hidden = 1 + masking.visible_count()..tokens.size()[1];
+            self.tower
+                .blocks_for(tokens, hidden, false)
+                .matmul(&self.proj)
+        })
+    }
+}

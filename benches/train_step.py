@@ -24,6 +24,7 @@ import time
 
 import torch
 
+sys.dont_write_bytecode = True  # a benchmark leaves nothing in the clone
 import torch_models
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -95,7 +95,7 @@ PY
 deepmim_setup() {
     mkdir -p "$DEEPMIM_CACHE" || { deepmim_fail "the cache folder $DEEPMIM_CACHE cannot be made; set DEEPMIM_CACHE to one that can"; return 1; }
     command -v cargo >/dev/null || { [ -r "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"; }
-    command -v cargo >/dev/null || { deepmim_fail "Rust is missing: install it with rustup (1.88 or newer), then start again"; return 1; }
+    command -v cargo >/dev/null || { deepmim_fail "Rust is missing: install it with rustup (1.89 or newer), then start again"; return 1; }
     deepmim_install_system || return 1
 
     local torch="" source

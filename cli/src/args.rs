@@ -6,7 +6,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Pre-trains, fine-tunes, evaluates and compares vision transformers.
 #[derive(Debug, Parser)]
-#[command(name = "deepmim", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "deepmim",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 #[command(after_help = "Examples:
   deepmim demo
   deepmim data check --train imagenet/train --val imagenet/val --classes 1000
@@ -203,7 +209,9 @@ pub enum DialectArg {
 #[derive(Debug, Subcommand)]
 pub enum CheckpointCommand {
     /// List what is in a checkpoint file: format, dialect, sizes, tensors
-    #[command(after_help = "Example:\n  deepmim checkpoint inspect mae_pretrain_vit_base.pth --stats")]
+    #[command(
+        after_help = "Example:\n  deepmim checkpoint inspect mae_pretrain_vit_base.pth --stats"
+    )]
     Inspect {
         /// The file: .pth, .pt, .pkl or .safetensors; or a run's folder
         file: PathBuf,
@@ -241,7 +249,9 @@ In PyTorch: model.load_state_dict(safetensors.torch.load_file(\"vit.safetensors\
         overwrite: bool,
     },
     /// Compare two checkpoints tensor by tensor; exit code 1 when they differ
-    #[command(after_help = "Example:\n  deepmim checkpoint diff before.safetensors after.safetensors --tolerance 1e-6")]
+    #[command(
+        after_help = "Example:\n  deepmim checkpoint diff before.safetensors after.safetensors --tolerance 1e-6"
+    )]
     Diff {
         /// The first file or run folder
         left: PathBuf,

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use data::{
-    CheckOptions, ClassificationConfig, PictureFormat, SynthClassificationConfig, check_classification,
-    synth_classification,
+    CheckOptions, ClassificationConfig, PictureFormat, SynthClassificationConfig,
+    check_classification, synth_classification,
 };
 use deepmim_cli::{
-    CheckArgs, ClassificationData, Cli, Command, DataCommand, Failure, PictureData, RecipeText, SynthCommand, finish,
-    print_json, print_text, under,
+    CheckArgs, ClassificationData, Cli, Command, DataCommand, Failure, PictureData, RecipeText,
+    SynthCommand, finish, print_json, print_text, under,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -26,7 +26,14 @@ fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn synth(command: &SynthCommand) -> Result<(), Failure> {
-    let SynthCommand::Classification { out, classes, per_class, val_per_class, size, seed } = command;
+    let SynthCommand::Classification {
+        out,
+        classes,
+        per_class,
+        val_per_class,
+        size,
+        seed,
+    } = command;
     let config = SynthClassificationConfig {
         classes: *classes,
         train_per_class: *per_class,
@@ -57,7 +64,9 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     };
     options.expected_classes = args.classes.or(options.expected_classes);
     let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("check {bar:30} {pos}/{len} pictures, {eta} left") {
+    if let Ok(style) =
+        ProgressStyle::with_template("check {bar:30} {pos}/{len} pictures, {eta} left")
+    {
         bar.set_style(style);
     }
     let report = check_classification(&options, &|done, all| {
@@ -65,8 +74,16 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
-    if args.json { print_json(&report)? } else { print_text(&report)? }
-    if report.is_ok() { Ok(()) } else { Err(Failure::Negative) }
+    if args.json {
+        print_json(&report)?
+    } else {
+        print_text(&report)?
+    }
+    if report.is_ok() {
+        Ok(())
+    } else {
+        Err(Failure::Negative)
+    }
 }
 
 /// The data set of a recipe, and the number of classes its model has.
@@ -78,7 +95,10 @@ fn from_recipe(args: &CheckArgs) -> anyhow::Result<CheckOptions> {
     }
     if text.string("task") == Some("pretrain") {
         let data: PictureData = text.section("data")?;
-        return Ok(CheckOptions { train: Some(under(&data.root, &data.train)), ..CheckOptions::default() });
+        return Ok(CheckOptions {
+            train: Some(under(&data.root, &data.train)),
+            ..CheckOptions::default()
+        });
     }
     let data: ClassificationData = text.section("data")?;
     let model: toml::Table = text.section("model")?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use data::{
-    ClassificationConfig, ClassificationDataset, ClassificationSource, EvalTransformConfig, Loader, LoaderConfig, TrainTransformConfig,
-    Transform,
+    ClassificationConfig, ClassificationDataset, ClassificationSource, EvalTransformConfig, Loader,
+    LoaderConfig, TrainTransformConfig, Transform,
 };
 use serde::{Deserialize, Serialize};
 
@@ -85,18 +85,12 @@ impl PictureData {
     /// # Errors
     /// When the folder cannot be read or holds fewer pictures than a batch.
     pub fn open(&self, batch_size: usize, seed: u64) -> anyhow::Result<LoadedSet> {
-        let transform = Transform::train(&self.transform)?;
-        let dataset = ClassificationDataset::open(&under(&self.root, &self.train), transform)?;
-        let config = LoaderConfig {
-            batch_size,
-            shuffle: true,
-            drop_last: true,
-            threads: self.threads,
-            prefetch: self.prefetch,
-            seed,
-            ..LoaderConfig::default()
-        };
-        loaded(dataset, config)
+        let config = training_loader(batch_size, seed, self.threads, self.prefetch);
+        loaded(
+            &under(&self.root, &self.train),
+            Transform::train(&self.transform)?,
+            config,
+        )
     }
 }
 
@@ -119,18 +113,12 @@ impl ClassificationData {
     /// # Errors
     /// As [`PictureData::open`].
     pub fn open_train(&self, batch_size: usize, seed: u64) -> anyhow::Result<LoadedSet> {
-        let transform = Transform::train(&self.train_transform)?;
-        let dataset = ClassificationDataset::open(&under(&self.root, &self.train), transform)?;
-        let config = LoaderConfig {
-            batch_size,
-            shuffle: true,
-            drop_last: true,
-            threads: self.threads,
-            prefetch: self.prefetch,
-            seed,
-            ..LoaderConfig::default()
-        };
-        loaded(dataset, config)
+        let config = training_loader(batch_size, seed, self.threads, self.prefetch);
+        loaded(
+            &under(&self.root, &self.train),
+            Transform::train(&self.train_transform)?,
+            config,
+        )
     }
 
     /// Opens the validation set, in its own order and to the last picture.
@@ -138,8 +126,6 @@ impl ClassificationData {
     /// # Errors
     /// When the folder cannot be read or is empty.
     pub fn open_val(&self) -> anyhow::Result<LoadedSet> {
-        let transform = Transform::eval(&self.eval_transform)?;
-        let dataset = ClassificationDataset::open(&under(&self.root, &self.val), transform)?;
         let config = LoaderConfig {
             batch_size: self.eval_batch_size,
             shuffle: false,
@@ -149,7 +135,11 @@ impl ClassificationData {
             seed: 0,
             ..LoaderConfig::default()
         };
-        loaded(dataset, config)
+        loaded(
+            &under(&self.root, &self.val),
+            Transform::eval(&self.eval_transform)?,
+            config,
+        )
     }
 }
 
@@ -160,9 +150,26 @@ fn check_prefetch(prefetch: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn loaded(dataset: ClassificationDataset, config: LoaderConfig) -> anyhow::Result<LoadedSet> {
-    let dataset = Arc::new(dataset);
-    let loader = Loader::new(dataset.clone(), config)?;
+/// Shuffled, whole batches only: the last incomplete one of an epoch is left out, as in the references.
+fn training_loader(batch_size: usize, seed: u64, threads: usize, prefetch: usize) -> LoaderConfig {
+    LoaderConfig {
+        batch_size,
+        shuffle: true,
+        drop_last: true,
+        threads,
+        prefetch,
+        seed,
+        ..LoaderConfig::default()
+    }
+}
+
+fn loaded(
+    config: &ClassificationConfig,
+    transform: Transform,
+    loader: LoaderConfig,
+) -> anyhow::Result<LoadedSet> {
+    let dataset = Arc::new(ClassificationDataset::open(config, transform)?);
+    let loader = Loader::new(dataset.clone(), loader)?;
     Ok(LoadedSet { dataset, loader })
 }
 
@@ -171,16 +178,25 @@ pub fn under(root: &Path, config: &ClassificationConfig) -> ClassificationConfig
     let join = |path: &Path| root.join(path);
     ClassificationConfig {
         source: match &config.source {
-            ClassificationSource::Folders { root } => ClassificationSource::Folders { root: join(root) },
-            ClassificationSource::Ilsvrc { root, ground_truth, synsets } => ClassificationSource::Ilsvrc {
+            ClassificationSource::Folders { root } => {
+                ClassificationSource::Folders { root: join(root) }
+            }
+            ClassificationSource::Ilsvrc {
+                root,
+                ground_truth,
+                synsets,
+            } => ClassificationSource::Ilsvrc {
                 root: join(root),
                 ground_truth: join(ground_truth),
                 synsets: join(synsets),
             },
-            ClassificationSource::Csv { root, labels } => {
-                ClassificationSource::Csv { root: join(root), labels: join(labels) }
+            ClassificationSource::Csv { root, labels } => ClassificationSource::Csv {
+                root: join(root),
+                labels: join(labels),
+            },
+            ClassificationSource::Unlabelled { root } => {
+                ClassificationSource::Unlabelled { root: join(root) }
             }
-            ClassificationSource::Unlabelled { root } => ClassificationSource::Unlabelled { root: join(root) },
         },
         classes: config.classes.as_deref().map(join),
         limit_per_class: config.limit_per_class,

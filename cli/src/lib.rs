@@ -11,8 +11,9 @@ mod print;
 mod recipe;
 
 pub use args::{
-    CheckArgs, CheckpointCommand, Cli, Command, DataCommand, DemoArgs, DialectArg, DtypeArg, EvalArgs,
-    FinetuneArgs, PredictArgs, PretrainArgs, RecipeArgs, RunArgs, SynthCommand, WeightsArgs,
+    CheckArgs, CheckpointCommand, Cli, Command, DataCommand, DemoArgs, DialectArg, DtypeArg,
+    EvalArgs, FinetuneArgs, PredictArgs, PretrainArgs, RecipeArgs, RunArgs, SynthCommand,
+    WeightsArgs,
 };
 pub use dataset::{ClassificationData, LoadedSet, PictureData, under};
 pub use failure::{Failure, finish};

@@ -32,7 +32,9 @@ fn become_program(name: &str) -> Failure {
         Ok(own) => own.with_file_name(name),
         Err(_) => PathBuf::from(name),
     };
-    let error = std::process::Command::new(&program).args(std::env::args_os().skip(1)).exec();
+    let error = std::process::Command::new(&program)
+        .args(std::env::args_os().skip(1))
+        .exec();
     anyhow::anyhow!(
         "{} cannot be started ({error}); it is built together with deepmim, so keep both in one folder",
         program.display()

@@ -31,8 +31,15 @@ impl RecipeText {
     /// # Errors
     /// As [`RecipeText::read`].
     pub fn parse(name: &Path, text: String) -> anyhow::Result<Self> {
-        let table = text.parse::<Table>().map_err(|error| toml_error(name, &text, &error))?;
-        Ok(Self { path: name.to_owned(), text, table, overridden: false })
+        let table = text
+            .parse::<Table>()
+            .map_err(|error| toml_error(name, &text, &error))?;
+        Ok(Self {
+            path: name.to_owned(),
+            text,
+            table,
+            overridden: false,
+        })
     }
 
     /// The recipe's file name without folder and ending: what a run is called by default.
@@ -87,16 +94,23 @@ impl RecipeText {
     /// When a key is unknown, missing or of the wrong type; the sentence names file, line and column,
     /// or the `--set` options where the file alone is sound.
     pub fn typed<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
-        let from_file = toml::from_str::<T>(&self.text).map_err(|error| toml_error(&self.path, &self.text, &error));
+        let from_file = toml::from_str::<T>(&self.text)
+            .map_err(|error| toml_error(&self.path, &self.text, &error));
         if !self.overridden {
             return from_file;
         }
         // A file may lack what --set adds; so only the table with everything in it must be sound. Where
         // it is not, the file's own error has the line number and comes first.
-        Value::Table(self.table.clone()).try_into::<T>().map_err(|error| match from_file {
-            Err(in_file) => in_file,
-            Ok(_) => anyhow!("{} with --set: {}", self.path.display(), one_line(error.message())),
-        })
+        Value::Table(self.table.clone())
+            .try_into::<T>()
+            .map_err(|error| match from_file {
+                Err(in_file) => in_file,
+                Ok(_) => anyhow!(
+                    "{} with --set: {}",
+                    self.path.display(),
+                    one_line(error.message())
+                ),
+            })
     }
 
     /// One section, typed, whatever the others hold.
@@ -109,7 +123,11 @@ impl RecipeText {
             .get(key)
             .with_context(|| format!("{}: there is no section [{key}]", self.path.display()))?;
         section.clone().try_into::<T>().map_err(|error| {
-            anyhow!("{}, section [{key}]: {}", self.path.display(), one_line(error.message()))
+            anyhow!(
+                "{}, section [{key}]: {}",
+                self.path.display(),
+                one_line(error.message())
+            )
         })
     }
 }
@@ -117,7 +135,9 @@ impl RecipeText {
 /// A `--set` value: TOML where it parses as such, else a string.
 fn toml_value(text: &str) -> Value {
     match format!("value = {text}").parse::<Table>() {
-        Ok(mut table) => table.remove("value").unwrap_or_else(|| Value::String(text.to_owned())),
+        Ok(mut table) => table
+            .remove("value")
+            .unwrap_or_else(|| Value::String(text.to_owned())),
         Err(_) => Value::String(text.to_owned()),
     }
 }
@@ -128,8 +148,16 @@ fn toml_error(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error
         Some(span) => {
             let before = &text[..span.start.min(text.len())];
             let line = before.matches('\n').count() + 1;
-            let column = before.chars().rev().take_while(|letter| *letter != '\n').count() + 1;
-            anyhow!("{}, line {line}, column {column}: {message}", path.display())
+            let column = before
+                .chars()
+                .rev()
+                .take_while(|letter| *letter != '\n')
+                .count()
+                + 1;
+            anyhow!(
+                "{}, line {line}, column {column}: {message}",
+                path.display()
+            )
         }
         None => anyhow!("{}: {message}", path.display()),
     }
@@ -170,7 +198,13 @@ mod tests {
         text.set("data.root=/pictures/a b").unwrap();
         text.set("data.size = 64").unwrap();
         let typed: Recipe = text.typed().unwrap();
-        assert_eq!(typed.data, Section { root: "/pictures/a b".into(), size: 64 });
+        assert_eq!(
+            typed.data,
+            Section {
+                root: "/pictures/a b".into(),
+                size: 64
+            }
+        );
         assert_eq!(text.name(), "small");
         assert_eq!(text.section::<Section>("data").unwrap(), typed.data);
     }
@@ -187,13 +221,19 @@ mod tests {
     fn an_unknown_key_is_named_with_its_place() {
         let text = recipe(&TEXT.replace("size = 32", "size = 32\nsise = 3"));
         let message = text.typed::<Recipe>().unwrap_err().to_string();
-        assert!(message.contains("small.toml, line 5, column 1"), "{message}");
+        assert!(
+            message.contains("small.toml, line 5, column 1"),
+            "{message}"
+        );
         assert!(message.contains("sise"), "{message}");
 
         let mut text = recipe(TEXT);
         text.set("data.sise=3").unwrap();
         let message = text.typed::<Recipe>().unwrap_err().to_string();
-        assert!(message.contains("--set") && message.contains("sise"), "{message}");
+        assert!(
+            message.contains("--set") && message.contains("sise"),
+            "{message}"
+        );
     }
 
     #[test]

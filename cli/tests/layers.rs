@@ -11,7 +11,13 @@ fn root() -> PathBuf {
 /// Package name -> names of everything it depends on outside of tests.
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .current_dir(root())
         .output()
         .unwrap();
@@ -48,8 +54,14 @@ fn rank(package: &str) -> u32 {
 #[test]
 fn dependencies_point_down() {
     for (package, dependencies) in dependencies() {
-        for below in dependencies.iter().filter(|name| name.starts_with("deepmim-")) {
-            assert!(rank(below) < rank(&package), "{package} must not depend on {below}");
+        for below in dependencies
+            .iter()
+            .filter(|name| name.starts_with("deepmim-"))
+        {
+            assert!(
+                rank(below) < rank(&package),
+                "{package} must not depend on {below}"
+            );
         }
     }
 }
@@ -58,11 +70,22 @@ fn dependencies_point_down() {
 fn heavy_libraries_stay_where_they_belong() {
     for (package, dependencies) in dependencies() {
         let uses = |name: &str| dependencies.iter().any(|dependency| dependency == name);
-        assert_eq!(uses("opencv"), package == "deepmim-data", "opencv in {package}");
+        assert_eq!(
+            uses("opencv"),
+            package == "deepmim-data",
+            "opencv in {package}"
+        );
         if ["deepmim-eval", "deepmim-data"].contains(&package.as_str()) {
-            assert!(!uses("tch") && !uses("torch-sys"), "{package} must not know libtorch");
+            assert!(
+                !uses("tch") && !uses("torch-sys"),
+                "{package} must not know libtorch"
+            );
         }
-        assert_eq!(uses("anyhow"), package == "deepmim-cli", "anyhow in {package}");
+        assert_eq!(
+            uses("anyhow"),
+            package == "deepmim-cli",
+            "anyhow in {package}"
+        );
     }
 }
 
@@ -75,14 +98,19 @@ fn unsafe_code_is_allowed_in_native_alone() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() {
-                if !name.starts_with('.') && name != "target" && name != "runs" && name != "native" {
+                if !name.starts_with('.') && name != "target" && name != "runs" && name != "native"
+                {
                     folders.push(path);
                 }
             } else if name.ends_with(".rs") {
                 seen += 1;
                 let source = std::fs::read_to_string(&path).unwrap();
                 let allowed = concat!("allow(", "unsafe_code)");
-                assert!(!source.contains(allowed), "{} allows unsafe code", path.display());
+                assert!(
+                    !source.contains(allowed),
+                    "{} allows unsafe code",
+                    path.display()
+                );
             }
         }
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deepmim_data::augment::RandomErasing;
 use deepmim_data::{
-    ClassificationDataset, CropBox, Dataset, EvalTransformConfig, Filter, RgbImage, TrainCrop, TrainTransformConfig,
-    Transform, decode_into, resize, resize_crop_into, write_jpeg,
+    ClassificationDataset, CropBox, Dataset, EvalTransformConfig, Filter, RgbImage, TrainCrop,
+    TrainTransformConfig, Transform, decode_into, resize, resize_crop_into, write_jpeg,
 };
 
 /// A photograph-like picture: smooth colours, edges and grain.
@@ -51,7 +51,9 @@ fn whole(c: &mut Criterion, path: &Path) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 seed += 1;
-                dataset.sample(0, seed).expect("the benchmark's picture is readable")
+                dataset
+                    .sample(0, seed)
+                    .expect("the benchmark's picture is readable")
             });
         });
     }
@@ -66,7 +68,12 @@ fn parts(c: &mut Criterion, path: &Path) {
     group.bench_function("decode_500x375", |b| {
         b.iter(|| decode_into(black_box(&bytes), "bench", &mut image).expect("readable"));
     });
-    let crop = CropBox { x: 60, y: 50, width: 380, height: 280 };
+    let crop = CropBox {
+        x: 60,
+        y: 50,
+        width: 380,
+        height: 280,
+    };
     let mut out = RgbImage::default();
     group.bench_function("bicubic_crop_380x280_to_224", |b| {
         b.iter(|| resize_crop_into(black_box(&image), crop, 224, 224, Filter::Bicubic, &mut out));
@@ -75,7 +82,9 @@ fn parts(c: &mut Criterion, path: &Path) {
     let mut config = EvalTransformConfig::new(224);
     config.resize = false;
     let plain = Transform::eval(&config).expect("the benchmark's configuration is valid");
-    group.bench_function("normalise_224", |b| b.iter(|| plain.apply(black_box(&out), 0)));
+    group.bench_function("normalise_224", |b| {
+        b.iter(|| plain.apply(black_box(&out), 0))
+    });
     group.finish();
 }
 

@@ -8,13 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 use crate::classes::Class;
-use crate::classification::{ClassificationConfig, ClassificationDataset, ClassificationSource, list_folders, read_into};
+use crate::classification::{
+    ClassificationConfig, ClassificationDataset, ClassificationSource, list_folders, read_into,
+};
 use crate::codec::{Colour, PictureInfo, decode_into};
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::image::RgbImage;
 use crate::report::{CheckReport, Finding, Severity, SplitSummary};
-use crate::transform::{EvalTransformConfig, Transform};
+use crate::transform::Transform;
+use crate::transform_config::EvalTransformConfig;
 
 /// What to look at.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +42,10 @@ const UNBALANCED: usize = 10;
 ///
 /// # Errors
 /// When there is nothing to check, or the check itself fails. What is wrong with the data is in the report.
-pub fn check_classification(options: &CheckOptions, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<CheckReport, DataError> {
+pub fn check_classification(
+    options: &CheckOptions,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<CheckReport, DataError> {
     let mut findings = Findings::default();
     let mut parts = Vec::new();
     for (name, config) in [("train", &options.train), ("val", &options.val)] {
@@ -51,7 +57,10 @@ pub fn check_classification(options: &CheckOptions, progress: &(dyn Fn(usize, us
         }
     }
     if parts.is_empty() && findings.all.is_empty() {
-        return Err(DataError::config("data", "give a training or a validation part to check"));
+        return Err(DataError::config(
+            "data",
+            "give a training or a validation part to check",
+        ));
     }
     for part in &parts {
         part.check_classes(options.expected_classes, &mut findings);
@@ -74,10 +83,17 @@ pub fn check_classification(options: &CheckOptions, progress: &(dyn Fn(usize, us
                 .collect()
         })
         .collect();
-    let splits = parts.iter().zip(&looks).map(|(part, looks)| part.summarise(looks, &mut findings)).collect();
+    let splits = parts
+        .iter()
+        .zip(&looks)
+        .map(|(part, looks)| part.summarise(looks, &mut findings))
+        .collect();
     find_duplicates(&parts, &looks, &mut findings);
     findings.all.sort_by_key(|finding| finding.severity);
-    Ok(CheckReport { splits, findings: findings.all })
+    Ok(CheckReport {
+        splits,
+        findings: findings.all,
+    })
 }
 
 #[derive(Default)]
@@ -87,7 +103,10 @@ struct Findings {
 
 impl Findings {
     fn add(&mut self, severity: Severity, message: impl Into<String>) {
-        self.all.push(Finding { severity, message: message.into() });
+        self.all.push(Finding {
+            severity,
+            message: message.into(),
+        });
     }
 
     /// The first few one by one, then how many more.
@@ -111,16 +130,38 @@ struct Part {
 }
 
 impl Part {
-    fn list(split: &'static str, config: &ClassificationConfig, findings: &mut Findings) -> Result<Self, DataError> {
+    fn list(
+        split: &'static str,
+        config: &ClassificationConfig,
+        findings: &mut Findings,
+    ) -> Result<Self, DataError> {
         if let ClassificationSource::Folders { root } = &config.source {
             let folders = list_folders(root, config.classes.as_deref())?;
             let empty = folders.empty.iter().map(|folder| {
-                format!("{}: there is no picture in this class folder; add some or remove the folder", root.join(folder).display())
+                format!(
+                    "{}: there is no picture in this class folder; add some or remove the folder",
+                    root.join(folder).display()
+                )
             });
-            findings.list(Severity::Error, empty.collect(), &format!("empty class folders in {}", root.display()));
-            for hidden in folders.labelled.classes.iter().filter(|class| class.key.starts_with('.')) {
+            findings.list(
+                Severity::Error,
+                empty.collect(),
+                &format!("empty class folders in {}", root.display()),
+            );
+            for hidden in folders
+                .labelled
+                .classes
+                .iter()
+                .filter(|class| class.key.starts_with('.'))
+            {
                 let path = root.join(&hidden.key);
-                findings.add(Severity::Warning, format!("{}: this hidden folder counts as a class; remove it", path.display()));
+                findings.add(
+                    Severity::Warning,
+                    format!(
+                        "{}: this hidden folder counts as a class; remove it",
+                        path.display()
+                    ),
+                );
             }
             if let Some(first) = folders.others.first() {
                 let message = format!(
@@ -130,19 +171,40 @@ impl Part {
                 );
                 findings.add(Severity::Note, message);
             }
-            let items = folders.labelled.items.into_iter().map(|(name, class)| (name, i64::from(class))).collect();
-            return Ok(Self { split, root: root.clone(), items, classes: folders.labelled.classes });
+            let items = folders
+                .labelled
+                .items
+                .into_iter()
+                .map(|(name, class)| (name, i64::from(class)))
+                .collect();
+            return Ok(Self {
+                split,
+                root: root.clone(),
+                items,
+                classes: folders.labelled.classes,
+            });
         }
         // The transform is not used.
-        let dataset = ClassificationDataset::open(config, Transform::eval(&EvalTransformConfig::new(224))?)?;
-        let items = (0..dataset.len()).map(|i| (dataset.name(i).to_owned(), dataset.label(i))).collect();
-        Ok(Self { split, root: dataset.root().to_owned(), items, classes: dataset.classes().to_vec() })
+        let dataset =
+            ClassificationDataset::open(config, Transform::eval(&EvalTransformConfig::new(224))?)?;
+        let items = (0..dataset.len())
+            .map(|i| (dataset.name(i).to_owned(), dataset.label(i)))
+            .collect();
+        Ok(Self {
+            split,
+            root: dataset.root().to_owned(),
+            items,
+            classes: dataset.classes().to_vec(),
+        })
     }
 
     fn class_sizes(&self) -> Vec<usize> {
         let mut sizes = vec![0; self.classes.len()];
         for (_, label) in &self.items {
-            if let Some(size) = usize::try_from(*label).ok().and_then(|label| sizes.get_mut(label)) {
+            if let Some(size) = usize::try_from(*label)
+                .ok()
+                .and_then(|label| sizes.get_mut(label))
+            {
                 *size += 1;
             }
         }
@@ -202,16 +264,25 @@ impl Part {
             summary.grey += usize::from(picture.info.colour == Colour::Grey);
             summary.cmyk += usize::from(picture.info.colour == Colour::Cmyk);
             summary.rotated += usize::from(picture.info.orientation != 1);
-            let (short, long) = (picture.width.min(picture.height), picture.width.max(picture.height));
+            let (short, long) = (
+                picture.width.min(picture.height),
+                picture.width.max(picture.height),
+            );
             summary.smallest_side = summary.smallest_side.min(short);
             summary.largest_side = summary.largest_side.max(long);
             let path = self.root.join(name);
             if short < TINY_SIDE {
                 let size = format!("{}x{}", picture.width, picture.height);
-                tiny.push(format!("{}: only {size} pixels; is it a thumbnail?", path.display()));
+                tiny.push(format!(
+                    "{}: only {size} pixels; is it a thumbnail?",
+                    path.display()
+                ));
             }
             if let Some(warning) = &picture.info.warning {
-                odd.push(format!("{}: readable but damaged ({warning}); replace it", path.display()));
+                odd.push(format!(
+                    "{}: readable but damaged ({warning}); replace it",
+                    path.display()
+                ));
             }
         }
         summary.unreadable = unreadable.len();
@@ -227,7 +298,11 @@ impl Part {
             findings.add(Severity::Note, message);
         }
         let place = format!("in {}", self.root.display());
-        findings.list(Severity::Error, unreadable, &format!("unreadable pictures {place}"));
+        findings.list(
+            Severity::Error,
+            unreadable,
+            &format!("unreadable pictures {place}"),
+        );
         findings.list(Severity::Warning, odd, &format!("damaged pictures {place}"));
         findings.list(Severity::Warning, tiny, &format!("tiny pictures {place}"));
         summary
@@ -240,7 +315,12 @@ fn compare_classes(train: &Part, val: &Part, findings: &mut Findings) {
     if unlabelled(train) || unlabelled(val) {
         return;
     }
-    let numbered = |part: &Part| part.classes.iter().enumerate().all(|(i, class)| class.key == i.to_string());
+    let numbered = |part: &Part| {
+        part.classes
+            .iter()
+            .enumerate()
+            .all(|(i, class)| class.key == i.to_string())
+    };
     if numbered(train) != numbered(val) && train.classes.len() == val.classes.len() {
         let message = format!(
             "{}: classes are plain numbers on one side only, so their order cannot be compared; give a class list",
@@ -249,14 +329,23 @@ fn compare_classes(train: &Part, val: &Part, findings: &mut Findings) {
         findings.add(Severity::Note, message);
         return;
     }
-    let differ = train.classes.iter().zip(&val.classes).position(|(a, b)| a.key != b.key);
+    let differ = train
+        .classes
+        .iter()
+        .zip(&val.classes)
+        .position(|(a, b)| a.key != b.key);
     let at = differ.unwrap_or(train.classes.len().min(val.classes.len()));
     if differ.is_none() && train.classes.len() == val.classes.len() {
         return;
     }
     let missing = |from: &Part, other: &Part| -> Vec<String> {
-        let known: std::collections::HashSet<&str> = other.classes.iter().map(|c| c.key.as_str()).collect();
-        from.classes.iter().filter(|c| !known.contains(c.key.as_str())).map(|c| c.key.clone()).collect()
+        let known: std::collections::HashSet<&str> =
+            other.classes.iter().map(|c| c.key.as_str()).collect();
+        from.classes
+            .iter()
+            .filter(|c| !known.contains(c.key.as_str()))
+            .map(|c| c.key.clone())
+            .collect()
     };
     let mut same_set = true;
     for (from, other) in [(train, val), (val, train)] {
@@ -304,14 +393,24 @@ thread_local! {
 fn look(path: &Path) -> Look {
     READING.with_borrow_mut(|(bytes, image)| {
         if let Err(source) = read_into(path, bytes) {
-            return Look { content: None, picture: Err(DataError::read(path, source).to_string()) };
+            return Look {
+                content: None,
+                picture: Err(DataError::read(path, source).to_string()),
+            };
         }
         let mut hasher = std::hash::DefaultHasher::new();
         hasher.write(bytes);
         let picture = decode_into(bytes, &path.display().to_string(), image)
-            .map(|info| Picture { width: image.width, height: image.height, info })
+            .map(|info| Picture {
+                width: image.width,
+                height: image.height,
+                info,
+            })
             .map_err(|error| error.to_string());
-        Look { content: Some((hasher.finish(), bytes.len())), picture }
+        Look {
+            content: Some((hasher.finish(), bytes.len())),
+            picture,
+        }
     })
 }
 
@@ -325,13 +424,18 @@ fn find_duplicates(parts: &[Part], looks: &[Vec<Look>], findings: &mut Findings)
             }
         }
     }
-    let mut groups: Vec<Vec<(usize, usize)>> = groups.into_values().filter(|group| group.len() > 1).collect();
+    let mut groups: Vec<Vec<(usize, usize)>> = groups
+        .into_values()
+        .filter(|group| group.len() > 1)
+        .collect();
     groups.sort_unstable();
     let (mut leaks, mut conflicts, mut repeats) = (Vec::new(), Vec::new(), 0);
     for group in groups {
         let path = |(part, item): (usize, usize)| parts[part].root.join(&parts[part].items[item].0);
         let first = group[0];
-        let Ok(content) = std::fs::read(path(first)) else { continue };
+        let Ok(content) = std::fs::read(path(first)) else {
+            continue;
+        };
         for &other in &group[1..] {
             // 64 bits of hash are no proof.
             if std::fs::read(path(other)).is_ok_and(|bytes| bytes != content) {
@@ -339,11 +443,20 @@ fn find_duplicates(parts: &[Part], looks: &[Vec<Look>], findings: &mut Findings)
             }
             let key = |(part, item): (usize, usize)| {
                 let part = &parts[part];
-                usize::try_from(part.items[item].1).ok().and_then(|label| part.classes.get(label)).map(|c| &c.key)
+                usize::try_from(part.items[item].1)
+                    .ok()
+                    .and_then(|label| part.classes.get(label))
+                    .map(|c| &c.key)
             };
-            let pair = format!("{} is the same file as {}", path(other).display(), path(first).display());
+            let pair = format!(
+                "{} is the same file as {}",
+                path(other).display(),
+                path(first).display()
+            );
             if first.0 != other.0 {
-                leaks.push(format!("{pair}: validation numbers would be too good; remove one"));
+                leaks.push(format!(
+                    "{pair}: validation numbers would be too good; remove one"
+                ));
             } else if key(first) != key(other) {
                 conflicts.push(format!("{pair} but has another class; correct the label"));
             } else {

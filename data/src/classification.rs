@@ -62,7 +62,11 @@ pub struct ClassificationConfig {
 impl ClassificationConfig {
     /// Class folders in `root`.
     pub fn folders(root: impl Into<PathBuf>) -> Self {
-        Self { source: ClassificationSource::Folders { root: root.into() }, classes: None, limit_per_class: None }
+        Self {
+            source: ClassificationSource::Folders { root: root.into() },
+            classes: None,
+            limit_per_class: None,
+        }
     }
 }
 
@@ -93,40 +97,86 @@ impl ClassificationDataset {
         let list = config.classes.as_deref();
         let (root, Labelled { items, classes }) = match &config.source {
             ClassificationSource::Folders { root } => (root, from_folders(root, list)?),
-            ClassificationSource::Ilsvrc { root, ground_truth, synsets } => {
+            ClassificationSource::Ilsvrc {
+                root,
+                ground_truth,
+                synsets,
+            } => {
                 let pictures = pictures_in(root)?;
                 let mut labelled = labels::ilsvrc(root, pictures, ground_truth, synsets)?;
                 if let Some(list) = list {
-                    let keys: Vec<String> = labelled.classes.iter().map(|c| c.key.clone()).collect();
+                    let keys: Vec<String> =
+                        labelled.classes.iter().map(|c| c.key.clone()).collect();
                     labelled.classes = classes::for_folders(root, &keys, Some(list))?.0;
                 }
                 (root, labelled)
             }
             ClassificationSource::Csv { root, labels } => (root, labels::csv(labels, list)?),
             ClassificationSource::Unlabelled { root } => {
-                let classes = list.map(classes::read_classes).transpose()?.unwrap_or_default();
-                let items = pictures_in(root)?.into_iter().map(|name| Item { name, label: -1 }).collect();
-                return Self { root: root.clone(), items, classes, transform }.limited(config.limit_per_class);
+                let classes = list
+                    .map(classes::read_classes)
+                    .transpose()?
+                    .unwrap_or_default();
+                let items = pictures_in(root)?
+                    .into_iter()
+                    .map(|name| Item { name, label: -1 })
+                    .collect();
+                return Self {
+                    root: root.clone(),
+                    items,
+                    classes,
+                    transform,
+                }
+                .limited(config.limit_per_class);
             }
         };
-        let items = items.into_iter().map(|(name, class)| Item { name, label: i64::from(class) }).collect();
-        Self { root: root.clone(), items, classes, transform }.limited(config.limit_per_class)
+        let items = items
+            .into_iter()
+            .map(|(name, class)| Item {
+                name,
+                label: i64::from(class),
+            })
+            .collect();
+        Self {
+            root: root.clone(),
+            items,
+            classes,
+            transform,
+        }
+        .limited(config.limit_per_class)
     }
 
     /// Given picture files without labels, as for `predict`. Names are the paths as given.
     pub fn of_files(files: impl IntoIterator<Item = PathBuf>, transform: Transform) -> Self {
-        let items = files.into_iter().map(|path| Item { name: path.display().to_string(), label: -1 }).collect();
-        Self { root: PathBuf::new(), items, classes: Vec::new(), transform }
+        let items = files
+            .into_iter()
+            .map(|path| Item {
+                name: path.display().to_string(),
+                label: -1,
+            })
+            .collect();
+        Self {
+            root: PathBuf::new(),
+            items,
+            classes: Vec::new(),
+            transform,
+        }
     }
 
     fn limited(mut self, limit: Option<usize>) -> Result<Self, DataError> {
         match limit {
             None => return Ok(self),
-            Some(0) => return Err(DataError::config("limit_per_class", "must be at least 1, or left out")),
+            Some(0) => {
+                return Err(DataError::config(
+                    "limit_per_class",
+                    "must be at least 1, or left out",
+                ));
+            }
             Some(limit) => {
                 let mut taken = vec![0_usize; self.classes.len() + 1];
                 self.items.retain(|item| {
-                    let count = &mut taken[usize::try_from(item.label).unwrap_or(self.classes.len())];
+                    let count =
+                        &mut taken[usize::try_from(item.label).unwrap_or(self.classes.len())];
                     *count += 1;
                     *count <= limit
                 });
@@ -172,7 +222,11 @@ impl ClassificationDataset {
 fn pictures_in(root: &Path) -> Result<Vec<String>, DataError> {
     let pictures = listing::files(root, "")?.pictures;
     if pictures.is_empty() {
-        return Err(DataError::layout(root, "there is no picture in it", "check the path"));
+        return Err(DataError::layout(
+            root,
+            "there is no picture in it",
+            "check the path",
+        ));
     }
     Ok(pictures)
 }
@@ -208,8 +262,17 @@ pub(crate) fn list_folders(root: &Path, list: Option<&Path>) -> Result<Folders, 
     }
     // Pictures in class order, as torchvision lists them.
     parts.sort_by_key(|part| part.0);
-    let items = parts.into_iter().flat_map(|(index, pictures)| pictures.into_iter().map(move |p| (p, index as u32)));
-    Ok(Folders { labelled: Labelled { items: items.collect(), classes }, empty, others })
+    let items = parts
+        .into_iter()
+        .flat_map(|(index, pictures)| pictures.into_iter().map(move |p| (p, index as u32)));
+    Ok(Folders {
+        labelled: Labelled {
+            items: items.collect(),
+            classes,
+        },
+        empty,
+        others,
+    })
 }
 
 fn from_folders(root: &Path, list: Option<&Path>) -> Result<Labelled, DataError> {

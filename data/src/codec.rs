@@ -66,7 +66,11 @@ pub fn decode_file(path: &Path, orientation: Orientation) -> Result<RgbImage, Da
 ///
 /// # Errors
 /// When the bytes are not a whole picture.
-pub fn decode_bytes(bytes: &[u8], name: &str, orientation: Orientation) -> Result<RgbImage, DataError> {
+pub fn decode_bytes(
+    bytes: &[u8],
+    name: &str,
+    orientation: Orientation,
+) -> Result<RgbImage, DataError> {
     let mut image = RgbImage::default();
     decode_into(bytes, name, &mut image)?;
     Ok(match orientation {
@@ -79,7 +83,11 @@ pub fn decode_bytes(bytes: &[u8], name: &str, orientation: Orientation) -> Resul
 ///
 /// # Errors
 /// When the bytes are not a whole picture; `image` is then undefined.
-pub fn decode_into(bytes: &[u8], name: &str, image: &mut RgbImage) -> Result<PictureInfo, DataError> {
+pub fn decode_into(
+    bytes: &[u8],
+    name: &str,
+    image: &mut RgbImage,
+) -> Result<PictureInfo, DataError> {
     let (colour, warning) = if bytes.starts_with(&[0xFF, 0xD8]) {
         decode_jpeg(bytes, image)
     } else if bytes.is_empty() {
@@ -88,7 +96,11 @@ pub fn decode_into(bytes: &[u8], name: &str, image: &mut RgbImage) -> Result<Pic
         decode_other(bytes, image).map(|colour| (colour, None))
     }
     .map_err(|reason| DataError::decode(name, reason))?;
-    Ok(PictureInfo { colour, orientation: exif::orientation(bytes), warning })
+    Ok(PictureInfo {
+        colour,
+        orientation: exif::orientation(bytes),
+        warning,
+    })
 }
 
 fn decode_jpeg(bytes: &[u8], out: &mut RgbImage) -> Result<(Colour, Option<String>), String> {
@@ -96,7 +108,9 @@ fn decode_jpeg(bytes: &[u8], out: &mut RgbImage) -> Result<(Colour, Option<Strin
         if slot.is_none() {
             *slot = Some(Decompressor::new().map_err(jpeg_reason)?);
         }
-        let Some(decoder) = slot.as_mut() else { return Err("no JPEG decoder".to_owned()) };
+        let Some(decoder) = slot.as_mut() else {
+            return Err("no JPEG decoder".to_owned());
+        };
         let result = decode_jpeg_with(decoder, bytes, out);
         if result.is_err() {
             *slot = None; // a decoder that failed half-way is not trusted again
@@ -122,14 +136,24 @@ fn decode_jpeg_with(
         }
     };
     let ink = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
-    let format = if ink { PixelFormat::CMYK } else { PixelFormat::RGB };
+    let format = if ink {
+        PixelFormat::CMYK
+    } else {
+        PixelFormat::RGB
+    };
     let (width, height) = (header.width, header.height);
     out.width = width;
     out.height = height;
     let mut inks = Vec::new();
     let pixels = if ink { &mut inks } else { &mut out.pixels };
     pixels.resize(width * height * format.size(), 0);
-    let target = Image { pixels: pixels.as_mut_slice(), width, pitch: width * format.size(), height, format };
+    let target = Image {
+        pixels: pixels.as_mut_slice(),
+        width,
+        pitch: width * format.size(),
+        height,
+        format,
+    };
     let warning = match decoder.decompress(bytes, target) {
         Ok(()) => None,
         Err(error) => {
@@ -141,7 +165,16 @@ fn decode_jpeg_with(
         cmyk_to_rgb(&inks, &mut out.pixels);
     }
     let grey = header.subsamp == Subsamp::Gray;
-    Ok((if ink { Colour::Cmyk } else if grey { Colour::Grey } else { Colour::Rgb }, warning))
+    Ok((
+        if ink {
+            Colour::Cmyk
+        } else if grey {
+            Colour::Grey
+        } else {
+            Colour::Rgb
+        },
+        warning,
+    ))
 }
 
 fn jpeg_reason(error: turbojpeg::Error) -> String {
@@ -164,7 +197,8 @@ fn warning_of(reason: &str, bytes: &[u8]) -> Option<String> {
         "Application transferred too many scanlines",
     ];
     let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
-    let whole = last([0xFF, 0xD9]).is_some_and(|end| last([0xFF, 0xDA]).is_some_and(|scan| scan < end));
+    let whole =
+        last([0xFF, 0xD9]).is_some_and(|end| last([0xFF, 0xDA]).is_some_and(|scan| scan < end));
     (whole && WARNINGS.iter().any(|w| reason.starts_with(w))).then(|| reason.to_owned())
 }
 
@@ -199,18 +233,23 @@ fn decode_other(bytes: &[u8], out: &mut RgbImage) -> Result<Colour, String> {
     let input = Mat::from_slice(bytes).map_err(cv_reason)?;
     let mat = imgcodecs::imdecode(&input, flags).map_err(cv_reason)?;
     if mat.rows() <= 0 || mat.cols() <= 0 {
-        return Err("no decoder takes its contents; JPEG, PNG, BMP, WebP, TIFF and PNM are understood".to_owned());
+        return Err(
+            "no decoder takes its contents; JPEG, PNG, BMP, WebP, TIFF and PNM are understood"
+                .to_owned(),
+        );
     }
     out.width = mat.cols() as usize;
     out.height = mat.rows() as usize;
     out.pixels.clear();
     if grey16 {
         let values = mat.data_typed::<u16>().map_err(cv_reason)?;
-        out.pixels.extend(values.iter().flat_map(|&v| [v.min(255) as u8; 3]));
+        out.pixels
+            .extend(values.iter().flat_map(|&v| [v.min(255) as u8; 3]));
     } else {
         let bgr = mat.data_typed::<Vec3b>().map_err(cv_reason)?;
         out.pixels.reserve(3 * bgr.len());
-        out.pixels.extend(bgr.iter().flat_map(|p| [p[2], p[1], p[0]]));
+        out.pixels
+            .extend(bgr.iter().flat_map(|p| [p[2], p[1], p[0]]));
     }
     let grey = png_depth_and_type.is_some_and(|d| matches!(d[1], 0 | 4));
     Ok(if grey { Colour::Grey } else { Colour::Rgb })
@@ -237,17 +276,33 @@ pub fn write_jpeg(image: &RgbImage, path: &Path, quality: u8) -> Result<(), Data
 }
 
 fn write(image: &RgbImage, path: &Path, encoded: Result<Vec<u8>, String>) -> Result<(), DataError> {
-    let encoded = if image.pixels.is_empty() { Err("it has no pixels".to_owned()) } else { encoded };
-    let encoded = encoded.map_err(|reason| DataError::Encode { name: path.display().to_string(), reason })?;
+    let encoded = if image.pixels.is_empty() {
+        Err("it has no pixels".to_owned())
+    } else {
+        encoded
+    };
+    let encoded = encoded.map_err(|reason| DataError::Encode {
+        name: path.display().to_string(),
+        reason,
+    })?;
     std::fs::write(path, encoded).map_err(|source| DataError::write(path, source))
 }
 
 fn encode_png(image: &RgbImage) -> Result<Vec<u8>, String> {
-    let bgr: Vec<Vec3b> = image.pixels.chunks_exact(3).map(|p| Vec3b::from([p[2], p[1], p[0]])).collect();
-    let mat = Mat::new_rows_cols_with_data(image.height as i32, image.width as i32, &bgr).map_err(cv_reason)?;
+    let bgr: Vec<Vec3b> = image
+        .pixels
+        .chunks_exact(3)
+        .map(|p| Vec3b::from([p[2], p[1], p[0]]))
+        .collect();
+    let mat = Mat::new_rows_cols_with_data(image.height as i32, image.width as i32, &bgr)
+        .map_err(cv_reason)?;
     let mut buffer = Vector::<u8>::new();
     let done = imgcodecs::imencode(".png", &mat, &mut buffer, &Vector::new()).map_err(cv_reason)?;
-    if done { Ok(buffer.into()) } else { Err("OpenCV refused it".to_owned()) }
+    if done {
+        Ok(buffer.into())
+    } else {
+        Err("OpenCV refused it".to_owned())
+    }
 }
 
 fn encode_jpeg(image: &RgbImage, quality: u8) -> Result<Vec<u8>, String> {
@@ -258,7 +313,8 @@ fn encode_jpeg(image: &RgbImage, quality: u8) -> Result<Vec<u8>, String> {
         height: image.height,
         format: PixelFormat::RGB,
     };
-    let encoded = turbojpeg::compress(source, i32::from(quality), Subsamp::Sub2x2).map_err(jpeg_reason)?;
+    let encoded =
+        turbojpeg::compress(source, i32::from(quality), Subsamp::Sub2x2).map_err(jpeg_reason)?;
     Ok(encoded.to_vec())
 }
 
@@ -277,7 +333,10 @@ mod tests {
     #[test]
     fn png_round_trips_exactly() {
         let bytes = encode_png(&picture()).unwrap();
-        assert_eq!(decode_bytes(&bytes, "x", Orientation::Apply).unwrap(), picture());
+        assert_eq!(
+            decode_bytes(&bytes, "x", Orientation::Apply).unwrap(),
+            picture()
+        );
     }
 
     #[test]
@@ -285,11 +344,23 @@ mod tests {
         let jpeg = encode_jpeg(&picture(), 95).unwrap();
         assert!(decode_bytes(&jpeg, "x", Orientation::Ignore).is_ok());
         let png = encode_png(&picture()).unwrap();
-        let cases: [&[u8]; 6] =
-            [&jpeg[..jpeg.len() / 2], &jpeg[..jpeg.len() - 2], &jpeg[..20], &png[..png.len() / 2], b"not a picture", b""];
+        let cases: [&[u8]; 6] = [
+            &jpeg[..jpeg.len() / 2],
+            &jpeg[..jpeg.len() - 2],
+            &jpeg[..20],
+            &png[..png.len() / 2],
+            b"not a picture",
+            b"",
+        ];
         for (i, case) in cases.into_iter().enumerate() {
-            let error = decode_bytes(case, "folder/a.jpg", Orientation::Ignore).expect_err(&format!("case {i}"));
-            assert!(error.to_string().starts_with("folder/a.jpg: not a readable picture ("), "{error}");
+            let error = decode_bytes(case, "folder/a.jpg", Orientation::Ignore)
+                .expect_err(&format!("case {i}"));
+            assert!(
+                error
+                    .to_string()
+                    .starts_with("folder/a.jpg: not a readable picture ("),
+                "{error}"
+            );
         }
         // The decoder of this thread still works.
         assert!(decode_bytes(&jpeg, "x", Orientation::Ignore).is_ok());

@@ -35,7 +35,8 @@ impl Shape {
 
     fn distance(self, x: f32, y: f32) -> f32 {
         let r = x.hypot(y);
-        let slab = |half_width: f32, half_height: f32| (x.abs() - half_width).max(y.abs() - half_height);
+        let slab =
+            |half_width: f32, half_height: f32| (x.abs() - half_width).max(y.abs() - half_height);
         match self {
             Self::Disc => r - 0.85,
             Self::Square => slab(0.75, 0.75),
@@ -89,20 +90,30 @@ impl Texture {
 }
 
 /// The picture of one object: `side` pixels square.
-pub(crate) fn object(side: usize, shape: Shape, texture: Texture, rng: &mut ChaCha8Rng) -> RgbImage {
+pub(crate) fn object(
+    side: usize,
+    shape: Shape,
+    texture: Texture,
+    rng: &mut ChaCha8Rng,
+) -> RgbImage {
     let size = side as f32;
     let [fill, pattern] = contrasting(rng);
     let backdrop = Backdrop::draw(rng);
-    let radius = size * rng.random_range(0.24..0.42_f32);
+    let radius = size * rng.random_range(0.3..0.44_f32);
     let margin = 0.75 * radius;
     let centre = [0, 1].map(|_| rng.random_range(margin..size - margin));
     let turn = rng.random_range(0.0..std::f32::consts::TAU);
-    let period = (size * rng.random_range(0.09..0.14_f32)).max(3.5);
+    let period = (size * rng.random_range(0.11..0.16_f32)).max(3.5);
     let texture_turn = rng.random_range(0.0..std::f32::consts::TAU);
     let phase = [0, 1].map(|_| rng.random_range(0.0..1.0_f32));
-    let noise = Normal::new(0.0, rng.random_range(2.0..14.0_f32)).ok();
+    let noise = Normal::new(0.0, rng.random_range(1.0..8.0_f32)).ok();
 
-    let rotate = |x: f32, y: f32, angle: f32| (x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin());
+    let rotate = |x: f32, y: f32, angle: f32| {
+        (
+            x * angle.cos() + y * angle.sin(),
+            y * angle.cos() - x * angle.sin(),
+        )
+    };
     let mut image = RgbImage::new(side, side);
     for row in 0..side {
         for (column, pixel) in image.row_mut(row).chunks_exact_mut(3).enumerate() {
@@ -113,7 +124,11 @@ pub(crate) fn object(side: usize, shape: Shape, texture: Texture, rng: &mut ChaC
             let inside = (0.5 - shape.distance(x, y) * radius).clamp(0.0, 1.0);
             let (u, v) = rotate(dx / period, dy / period, texture_turn);
             // Concentric rings are centred on the object, so a phase would not be invisible.
-            let (u, v) = if texture == Texture::Rings { (u, v) } else { (u + phase[0], v + phase[1]) };
+            let (u, v) = if texture == Texture::Rings {
+                (u, v)
+            } else {
+                (u + phase[0], v + phase[1])
+            };
             let share = texture.share(u, v, 1.0 / period);
             let behind = backdrop.colour(px / size, py / size);
             for channel in 0..3 {
@@ -165,12 +180,18 @@ impl Backdrop {
             colour: colour(rng),
         });
         let blobs = blobs.collect();
-        Self { ends: [colour(rng), colour(rng)], direction: [angle.cos(), angle.sin()], blobs }
+        Self {
+            ends: [colour(rng), colour(rng)],
+            direction: [angle.cos(), angle.sin()],
+            blobs,
+        }
     }
 
     fn colour(&self, x: f32, y: f32) -> [f32; 3] {
-        let along = (0.5 + 0.7 * ((x - 0.5) * self.direction[0] + (y - 0.5) * self.direction[1])).clamp(0.0, 1.0);
-        let mut colour = [0, 1, 2].map(|c| self.ends[0][c] + along * (self.ends[1][c] - self.ends[0][c]));
+        let along = (0.5 + 0.7 * ((x - 0.5) * self.direction[0] + (y - 0.5) * self.direction[1]))
+            .clamp(0.0, 1.0);
+        let mut colour =
+            [0, 1, 2].map(|c| self.ends[0][c] + along * (self.ends[1][c] - self.ends[0][c]));
         for blob in &self.blobs {
             let distance = (x - blob.at[0]).hypot(y - blob.at[1]) / blob.radius;
             let weight = 0.7 * (-distance * distance).exp();
@@ -189,7 +210,8 @@ mod tests {
     #[test]
     fn shapes_have_an_inside_and_an_outside() {
         for (shape, name) in Shape::ALL {
-            let cells = (0..400).map(|i| ((i % 20) as f32 / 10.0 - 0.95, (i / 20) as f32 / 10.0 - 0.95));
+            let cells =
+                (0..400).map(|i| ((i % 20) as f32 / 10.0 - 0.95, (i / 20) as f32 / 10.0 - 0.95));
             let inside = cells.filter(|&(x, y)| shape.distance(x, y) < 0.0).count();
             assert!((60..340).contains(&inside), "{name}: {inside} of 400");
         }
@@ -198,7 +220,8 @@ mod tests {
     #[test]
     fn textures_show_both_colours() {
         for (texture, name) in Texture::ALL.into_iter().skip(1) {
-            let cells = (0..900).map(|i| texture.share((i % 30) as f32 / 10.0, (i / 30) as f32 / 10.0, 0.1));
+            let cells = (0..900)
+                .map(|i| texture.share((i % 30) as f32 / 10.0, (i / 30) as f32 / 10.0, 0.1));
             let mean = cells.sum::<f32>() / 900.0;
             assert!((0.1..0.9).contains(&mean), "{name}: {mean}");
         }

@@ -92,22 +92,42 @@ pub enum DataError {
 
 impl DataError {
     pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {
-        Self::Read { path: path.to_owned(), source }
+        Self::Read {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
-        Self::Write { path: path.to_owned(), source }
+        Self::Write {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     pub(crate) fn decode(name: &str, reason: impl Into<String>) -> Self {
-        Self::Decode { name: name.to_owned(), reason: reason.into() }
+        Self::Decode {
+            name: name.to_owned(),
+            reason: reason.into(),
+        }
     }
 
-    pub(crate) fn layout(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Layout { path: path.to_owned(), problem: problem.into(), remedy: remedy.into() }
+    pub(crate) fn layout(
+        path: &Path,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Layout {
+            path: path.to_owned(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
     }
 
     pub(crate) fn config(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Config { key: key.into(), problem: problem.into() }
+        Self::Config {
+            key: key.into(),
+            problem: problem.into(),
+        }
     }
 }

@@ -67,7 +67,11 @@ fn tiff_orientation(tiff: &[u8]) -> Option<u8> {
     };
     let u16_at = |at: usize| -> Option<u16> {
         let bytes = [*tiff.get(at)?, *tiff.get(at + 1)?];
-        Some(if big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+        Some(if big_endian {
+            u16::from_be_bytes(bytes)
+        } else {
+            u16::from_le_bytes(bytes)
+        })
     };
     let u32_at = |at: usize| -> Option<usize> {
         let (a, b) = (u32::from(u16_at(at)?), u32::from(u16_at(at + 2)?));
@@ -117,12 +121,28 @@ mod tests {
 
     /// A TIFF block with one entry, in either byte order.
     fn tiff(big_endian: bool, value: u16) -> Vec<u8> {
-        let mut out = if big_endian { b"MM\0*\0\0\0\x08".to_vec() } else { b"II*\0\x08\0\0\0".to_vec() };
+        let mut out = if big_endian {
+            b"MM\0*\0\0\0\x08".to_vec()
+        } else {
+            b"II*\0\x08\0\0\0".to_vec()
+        };
         for word in [1_u16, TAG_ORIENTATION, 3] {
-            out.extend(if big_endian { word.to_be_bytes() } else { word.to_le_bytes() });
+            out.extend(if big_endian {
+                word.to_be_bytes()
+            } else {
+                word.to_le_bytes()
+            });
         }
-        out.extend(if big_endian { 1_u32.to_be_bytes() } else { 1_u32.to_le_bytes() });
-        out.extend(if big_endian { value.to_be_bytes() } else { value.to_le_bytes() });
+        out.extend(if big_endian {
+            1_u32.to_be_bytes()
+        } else {
+            1_u32.to_le_bytes()
+        });
+        out.extend(if big_endian {
+            value.to_be_bytes()
+        } else {
+            value.to_le_bytes()
+        });
         out.extend([0; 6]);
         out
     }
@@ -159,7 +179,10 @@ mod tests {
                 .collect();
             rows.join("/")
         };
-        let expected = ["ABC/DEF", "CBA/FED", "FED/CBA", "DEF/ABC", "AD/BE/CF", "DA/EB/FC", "FC/EB/DA", "CF/BE/AD"];
+        let expected = [
+            "ABC/DEF", "CBA/FED", "FED/CBA", "DEF/ABC", "AD/BE/CF", "DA/EB/FC", "FC/EB/DA",
+            "CF/BE/AD",
+        ];
         for (o, expected) in (1..=8).zip(expected) {
             assert_eq!(letters(o), expected, "orientation {o}");
         }

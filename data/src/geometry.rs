@@ -10,9 +10,17 @@ use crate::resize::CropBox;
 
 /// Width and height after resizing the shorter side to `short`: torchvision's `Resize(short)`.
 pub fn short_side_size(width: usize, height: usize, short: usize) -> (usize, usize) {
-    let (small, large) = if width <= height { (width, height) } else { (height, width) };
+    let (small, large) = if width <= height {
+        (width, height)
+    } else {
+        (height, width)
+    };
     let long = (short as f64 * large as f64 / small as f64) as usize;
-    if width <= height { (short, long) } else { (long, short) }
+    if width <= height {
+        (short, long)
+    } else {
+        (long, short)
+    }
 }
 
 /// First column and row of the centre crop of `size` by `size` pixels; negative where the picture is
@@ -33,7 +41,13 @@ const TRIES: usize = 10;
 
 /// torchvision's `RandomResizedCrop`: a box of `scale` times the picture's area and an aspect ratio
 /// (width over height) log-uniform in `ratio`; after ten misfits, the largest centred box of an allowed ratio.
-pub fn random_resized_crop(width: usize, height: usize, scale: [f64; 2], ratio: [f64; 2], rng: &mut impl Rng) -> CropBox {
+pub fn random_resized_crop(
+    width: usize,
+    height: usize,
+    scale: [f64; 2],
+    ratio: [f64; 2],
+    rng: &mut impl Rng,
+) -> CropBox {
     for _ in 0..TRIES {
         let (w, h) = propose(width, height, scale, ratio, rng);
         if 0 < w && w <= width && 0 < h && h <= height {
@@ -50,16 +64,33 @@ pub fn random_resized_crop(width: usize, height: usize, scale: [f64; 2], ratio: 
         (width, height)
     };
     let (w, h) = (w.clamp(1, width), h.clamp(1, height));
-    CropBox { x: (width - w) / 2, y: (height - h) / 2, width: w, height: h }
+    CropBox {
+        x: (width - w) / 2,
+        y: (height - h) / 2,
+        width: w,
+        height: h,
+    }
 }
 
 /// MAE's variant for linear probing: one proposal, cut to the picture.
-pub fn single_draw_crop(width: usize, height: usize, scale: [f64; 2], ratio: [f64; 2], rng: &mut impl Rng) -> CropBox {
+pub fn single_draw_crop(
+    width: usize,
+    height: usize,
+    scale: [f64; 2],
+    ratio: [f64; 2],
+    rng: &mut impl Rng,
+) -> CropBox {
     let (w, h) = propose(width, height, scale, ratio, rng);
     place(width, height, w.clamp(1, width), h.clamp(1, height), rng)
 }
 
-fn propose(width: usize, height: usize, scale: [f64; 2], ratio: [f64; 2], rng: &mut impl Rng) -> (usize, usize) {
+fn propose(
+    width: usize,
+    height: usize,
+    scale: [f64; 2],
+    ratio: [f64; 2],
+    rng: &mut impl Rng,
+) -> (usize, usize) {
     let area = (width * height) as f64 * uniform(scale, rng);
     let aspect = uniform(ratio.map(f64::ln), rng).exp();
     let side = |v: f64| v.sqrt().round_ties_even() as usize;
@@ -67,7 +98,12 @@ fn propose(width: usize, height: usize, scale: [f64; 2], ratio: [f64; 2], rng: &
 }
 
 fn place(width: usize, height: usize, w: usize, h: usize, rng: &mut impl Rng) -> CropBox {
-    CropBox { y: rng.random_range(0..=height - h), x: rng.random_range(0..=width - w), width: w, height: h }
+    CropBox {
+        y: rng.random_range(0..=height - h),
+        x: rng.random_range(0..=width - w),
+        width: w,
+        height: h,
+    }
 }
 
 fn uniform([low, high]: [f64; 2], rng: &mut impl Rng) -> f64 {
@@ -112,10 +148,16 @@ mod tests {
         let (mut areas, count) = (0.0, 4000);
         for _ in 0..count {
             let b = random_resized_crop(500, 375, [0.2, 1.0], [0.75, 4.0 / 3.0], &mut rng);
-            assert!(b.width > 0 && b.height > 0 && b.x + b.width <= 500 && b.y + b.height <= 375, "{b:?}");
+            assert!(
+                b.width > 0 && b.height > 0 && b.x + b.width <= 500 && b.y + b.height <= 375,
+                "{b:?}"
+            );
             let share = (b.width * b.height) as f64 / (500.0 * 375.0);
             let aspect = b.width as f64 / b.height as f64;
-            assert!((0.19..=1.0).contains(&share) && (0.74..=1.345).contains(&aspect), "{b:?}");
+            assert!(
+                (0.19..=1.0).contains(&share) && (0.74..=1.345).contains(&aspect),
+                "{b:?}"
+            );
             areas += share;
         }
         // torchvision 0.26, 20,000 draws: 0.4958 (not 0.6: large boxes of a wrong shape are redrawn).

@@ -20,12 +20,20 @@ pub struct RgbImage {
 impl RgbImage {
     /// A black picture.
     pub fn new(width: usize, height: usize) -> Self {
-        Self { width, height, pixels: vec![0; 3 * width * height] }
+        Self {
+            width,
+            height,
+            pixels: vec![0; 3 * width * height],
+        }
     }
 
     /// A picture of one colour.
     pub fn filled(width: usize, height: usize, colour: [u8; 3]) -> Self {
-        Self { width, height, pixels: colour.repeat(width * height) }
+        Self {
+            width,
+            height,
+            pixels: colour.repeat(width * height),
+        }
     }
 
     /// Wraps existing pixels.
@@ -33,8 +41,16 @@ impl RgbImage {
     /// # Panics
     /// When `pixels` does not hold `3 * width * height` bytes.
     pub fn from_pixels(width: usize, height: usize, pixels: Vec<u8>) -> Self {
-        assert_eq!(pixels.len(), 3 * width * height, "an RGB picture of {width}x{height} has 3 bytes a pixel");
-        Self { width, height, pixels }
+        assert_eq!(
+            pixels.len(),
+            3 * width * height,
+            "an RGB picture of {width}x{height} has 3 bytes a pixel"
+        );
+        Self {
+            width,
+            height,
+            pixels,
+        }
     }
 
     /// Reads a picture as torchvision's image folder does: converted to RGB, EXIF orientation ignored.
@@ -112,7 +128,11 @@ mod tests {
     use super::*;
 
     fn ramp(width: usize, height: usize) -> RgbImage {
-        RgbImage::from_pixels(width, height, (0..3 * width * height).map(|v| v as u8).collect())
+        RgbImage::from_pixels(
+            width,
+            height,
+            (0..3 * width * height).map(|v| v as u8).collect(),
+        )
     }
 
     #[test]
@@ -124,7 +144,10 @@ mod tests {
     #[test]
     fn cropping_outside_fills_with_black() {
         let cropped = ramp(2, 2).cropped(-1, 1, 3, 2);
-        assert_eq!(cropped.pixels, [0, 0, 0, 6, 7, 8, 9, 10, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(
+            cropped.pixels,
+            [0, 0, 0, 6, 7, 8, 9, 10, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        );
         assert_eq!(ramp(2, 2).cropped(5, 0, 1, 1).pixels, [0, 0, 0]);
     }
 }

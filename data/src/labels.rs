@@ -15,22 +15,42 @@ pub(crate) struct Labelled {
 /// ILSVRC 2012 validation: line `i` of `ground_truth` is the 1-based ILSVRC id of picture `i`, and line
 /// `id` of `synsets` is that id's WordNet synset (the order of the development kit's meta.mat, which is
 /// not sorted). A class's index is the rank of its synset among the sorted synsets, as in class folders.
-pub(crate) fn ilsvrc(folder: &Path, mut pictures: Vec<String>, ground_truth: &Path, synsets: &Path) -> Result<Labelled, DataError> {
+pub(crate) fn ilsvrc(
+    folder: &Path,
+    mut pictures: Vec<String>,
+    ground_truth: &Path,
+    synsets: &Path,
+) -> Result<Labelled, DataError> {
     let by_id = read_classes(synsets)?;
     if let Some(at) = by_id.iter().position(|class| !is_synset(&class.key)) {
         let problem = format!("{} is no WordNet synset such as n01440764", by_id[at].key);
-        return Err(line_error(synsets, at, problem, "list the synsets in the order of their ILSVRC ids"));
+        return Err(line_error(
+            synsets,
+            at,
+            problem,
+            "list the synsets in the order of their ILSVRC ids",
+        ));
     }
     let mut classes = by_id.clone();
     classes.sort_by(|a, b| a.key.cmp(&b.key));
-    let rank: HashMap<&str, u32> = classes.iter().enumerate().map(|(i, c)| (c.key.as_str(), i as u32)).collect();
+    let rank: HashMap<&str, u32> = classes
+        .iter()
+        .enumerate()
+        .map(|(i, c)| (c.key.as_str(), i as u32))
+        .collect();
 
-    let text = std::fs::read_to_string(ground_truth).map_err(|source| DataError::read(ground_truth, source))?;
+    let text = std::fs::read_to_string(ground_truth)
+        .map_err(|source| DataError::read(ground_truth, source))?;
     let ids: Vec<&str> = text.trim_end().lines().collect();
     if ids.len() != pictures.len() {
         return Err(DataError::layout(
             ground_truth,
-            format!("it labels {} pictures, but {} holds {}", ids.len(), folder.display(), pictures.len()),
+            format!(
+                "it labels {} pictures, but {} holds {}",
+                ids.len(),
+                folder.display(),
+                pictures.len()
+            ),
             "unpack the whole picture archive into the folder and nothing else",
         ));
     }
@@ -42,14 +62,26 @@ pub(crate) fn ilsvrc(folder: &Path, mut pictures: Vec<String>, ground_truth: &Pa
             return Err(line_error(
                 ground_truth,
                 line,
-                format!("it would label {picture}, which is not picture number {}", line + 1),
+                format!(
+                    "it would label {picture}, which is not picture number {}",
+                    line + 1
+                ),
                 "restore the missing pictures and their names",
             ));
         }
-        let class = id.trim().parse::<usize>().ok().filter(|id| (1..=by_id.len()).contains(id));
+        let class = id
+            .trim()
+            .parse::<usize>()
+            .ok()
+            .filter(|id| (1..=by_id.len()).contains(id));
         let Some(class) = class else {
             let problem = format!("{:?} is no ILSVRC id from 1 to {}", id.trim(), by_id.len());
-            return Err(line_error(ground_truth, line, problem, "use the development kit's own file"));
+            return Err(line_error(
+                ground_truth,
+                line,
+                problem,
+                "use the development kit's own file",
+            ));
         };
         items.push((picture, rank[by_id[class - 1].key.as_str()]));
     }
@@ -69,25 +101,43 @@ fn trailing_number(name: &str) -> Option<u64> {
 pub(crate) fn csv(path: &Path, list: Option<&Path>) -> Result<Labelled, DataError> {
     let failed = |source| DataError::read(path, source);
     let file = std::fs::File::open(path).map_err(failed)?;
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(file);
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .trim(csv::Trim::All)
+        .from_reader(file);
     let mut rows: Vec<(usize, String, String)> = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| {
-            let line = error.position().map_or(0, |p| p.line().saturating_sub(1) as usize);
-            line_error(path, line, error.to_string(), "write UTF-8 rows of file,label")
+            let line = error
+                .position()
+                .map_or(0, |p| p.line().saturating_sub(1) as usize);
+            line_error(
+                path,
+                line,
+                error.to_string(),
+                "write UTF-8 rows of file,label",
+            )
         })?;
-        let line = record.position().map_or(0, |p| p.line().saturating_sub(1) as usize);
+        let line = record
+            .position()
+            .map_or(0, |p| p.line().saturating_sub(1) as usize);
         let (Some(file), Some(label), None) = (record.get(0), record.get(1), record.get(2)) else {
             let problem = format!("{} fields instead of 2", record.len());
             return Err(line_error(path, line, problem, "write rows of file,label"));
         };
-        let heading = rows.is_empty() && ["label", "class", "target"].contains(&label.to_ascii_lowercase().as_str());
+        let heading = rows.is_empty()
+            && ["label", "class", "target"].contains(&label.to_ascii_lowercase().as_str());
         if !heading {
             rows.push((line, file.to_owned(), label.to_owned()));
         }
     }
     if rows.is_empty() {
-        return Err(DataError::layout(path, "no picture is listed in it", "write rows of file,label"));
+        return Err(DataError::layout(
+            path,
+            "no picture is listed in it",
+            "write rows of file,label",
+        ));
     }
     let classes = match list {
         Some(list) => read_classes(list)?,
@@ -97,13 +147,28 @@ pub(crate) fn csv(path: &Path, list: Option<&Path>) -> Result<Labelled, DataErro
     for (i, class) in classes.iter().enumerate() {
         index.entry(&class.name).or_insert(i as u32);
     }
-    index.extend(classes.iter().enumerate().map(|(i, c)| (c.key.as_str(), i as u32)));
+    index.extend(
+        classes
+            .iter()
+            .enumerate()
+            .map(|(i, c)| (c.key.as_str(), i as u32)),
+    );
     let mut items = Vec::with_capacity(rows.len());
     for (line, file, label) in &rows {
-        let by_number = || label.parse::<u32>().ok().filter(|&i| (i as usize) < classes.len());
+        let by_number = || {
+            label
+                .parse::<u32>()
+                .ok()
+                .filter(|&i| (i as usize) < classes.len())
+        };
         let Some(class) = index.get(label.as_str()).copied().or_else(by_number) else {
             let problem = format!("label {label:?} is none of the {} classes", classes.len());
-            return Err(line_error(path, *line, problem, "correct it or add it to the class list"));
+            return Err(line_error(
+                path,
+                *line,
+                problem,
+                "correct it or add it to the class list",
+            ));
         };
         items.push((file.clone(), class));
     }
@@ -114,8 +179,10 @@ pub(crate) fn csv(path: &Path, list: Option<&Path>) -> Result<Labelled, DataErro
 const MAX_NUMBERED_CLASSES: u32 = 1_000_000;
 
 fn classes_of(rows: &[(usize, String, String)]) -> Vec<Class> {
-    let numbers: Option<Vec<u32>> =
-        rows.iter().map(|(_, _, label)| label.parse().ok().filter(|&n| n < MAX_NUMBERED_CLASSES)).collect();
+    let numbers: Option<Vec<u32>> = rows
+        .iter()
+        .map(|(_, _, label)| label.parse().ok().filter(|&n| n < MAX_NUMBERED_CLASSES))
+        .collect();
     if let Some(numbers) = numbers {
         let count = numbers.into_iter().max().map_or(0, |max| max + 1);
         return (0..count).map(|i| Class::plain(i.to_string())).collect();
@@ -137,14 +204,20 @@ mod tests {
     }
 
     fn pictures(count: usize) -> Vec<String> {
-        (1..=count).map(|i| format!("ILSVRC2012_val_{i:08}.JPEG")).collect()
+        (1..=count)
+            .map(|i| format!("ILSVRC2012_val_{i:08}.JPEG"))
+            .collect()
     }
 
     /// By hand: id 1 is n03…, whose rank among the sorted synsets is 2.
     #[test]
     fn ilsvrc_ids_become_ranks_of_synsets() {
         let dir = tempfile::tempdir().unwrap();
-        let synsets = write(dir.path(), "synsets.txt", "n03000000\nn01000000 tench\nn02000000\n");
+        let synsets = write(
+            dir.path(),
+            "synsets.txt",
+            "n03000000\nn01000000 tench\nn02000000\n",
+        );
         let truth = write(dir.path(), "truth.txt", "1\n2\n3\n2\n");
         let mut shuffled = pictures(4);
         shuffled.reverse();
@@ -161,7 +234,10 @@ mod tests {
         let synsets = write(dir.path(), "synsets.txt", "n03000000\nn01000000\n");
         let problem = |text: &str, pictures: Vec<String>| {
             let truth = write(dir.path(), "truth.txt", text);
-            ilsvrc(dir.path(), pictures, &truth, &synsets).err().unwrap().to_string()
+            ilsvrc(dir.path(), pictures, &truth, &synsets)
+                .err()
+                .unwrap()
+                .to_string()
         };
         assert!(problem("1\n2\n", pictures(3)).contains("labels 2 pictures"));
         assert!(problem("1\n0\n", pictures(2)).contains("line 2: \"0\" is no ILSVRC id"));
@@ -181,11 +257,22 @@ mod tests {
             let labels: Vec<u32> = labelled.items.iter().map(|i| i.1).collect();
             (labels, labelled.classes.len())
         };
-        assert_eq!(labels("file,label\na.jpg,dog\nb.jpg,cat\nc.jpg,dog\n", None), (vec![1, 0, 1], 2));
+        assert_eq!(
+            labels("file,label\na.jpg,dog\nb.jpg,cat\nc.jpg,dog\n", None),
+            (vec![1, 0, 1], 2)
+        );
         assert_eq!(labels("a.jpg,3\nb.jpg,0\n", None), (vec![3, 0], 4));
         let list = write(dir.path(), "classes.txt", "d\tdog\nc\tcat\n");
-        assert_eq!(labels("a.jpg, cat\n\"b,1.jpg\",d\nx.jpg,1\n", Some(&list)), (vec![1, 0, 1], 2));
-        let bad = |text: &str| csv(&write(dir.path(), "l.csv", text), Some(&list)).err().unwrap().to_string();
+        assert_eq!(
+            labels("a.jpg, cat\n\"b,1.jpg\",d\nx.jpg,1\n", Some(&list)),
+            (vec![1, 0, 1], 2)
+        );
+        let bad = |text: &str| {
+            csv(&write(dir.path(), "l.csv", text), Some(&list))
+                .err()
+                .unwrap()
+                .to_string()
+        };
         assert!(bad("a.jpg,dog\nb.jpg,bird\n").contains("line 2: label \"bird\""));
         assert!(bad("a.jpg,dog\nb.jpg\n").contains("line 2: 1 fields"));
         assert!(bad("file,label\n").contains("no picture"));

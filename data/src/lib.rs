@@ -12,28 +12,35 @@ mod dataset;
 mod draw;
 mod error;
 mod exif;
+mod filter;
 mod geometry;
 mod image;
 mod labels;
 mod listing;
 mod loader;
 mod normalise;
+mod pending;
 mod report;
 mod resize;
 mod synth;
 mod transform;
+mod transform_config;
 
 pub use check::{CheckOptions, check_classification};
 pub use classes::{Class, read_classes};
 pub use classification::{ClassificationConfig, ClassificationDataset, ClassificationSource};
-pub use codec::{Colour, Orientation, PictureInfo, decode_bytes, decode_file, decode_into, write_jpeg, write_png};
+pub use codec::{
+    Colour, Orientation, PictureInfo, decode_bytes, decode_file, decode_into, write_jpeg, write_png,
+};
 pub use dataset::{ClassificationSample, Dataset, sample_seed};
 pub use error::DataError;
+pub use filter::Filter;
 pub use geometry::{centre_crop_origin, random_resized_crop, short_side_size, single_draw_crop};
 pub use image::RgbImage;
 pub use loader::{EpochIter, Loader, LoaderConfig};
 pub use normalise::ColourStatistics;
 pub use report::{CheckReport, Finding, Severity, SplitSummary};
-pub use resize::{CropBox, Filter, resize, resize_crop, resize_crop_into, resize_window_into};
+pub use resize::{CropBox, resize, resize_crop, resize_crop_into, resize_window_into};
 pub use synth::{PictureFormat, SynthClassificationConfig, SynthSummary, synth_classification};
-pub use transform::{EvalTransformConfig, TrainCrop, TrainTransformConfig, Transform};
+pub use transform::Transform;
+pub use transform_config::{EvalTransformConfig, TrainCrop, TrainTransformConfig};

@@ -5,19 +5,26 @@ use std::path::{Path, PathBuf};
 use crate::error::DataError;
 
 /// Endings torchvision's `ImageFolder` takes for pictures, in lower case.
-const EXTENSIONS: [&str; 9] = [".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"];
+const EXTENSIONS: [&str; 9] = [
+    ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp",
+];
 
 /// Whether a file name ends like a picture's.
 pub(crate) fn is_picture(name: &str) -> bool {
     let bytes = name.as_bytes();
-    EXTENSIONS
-        .iter()
-        .any(|ending| bytes.len() >= ending.len() && bytes[bytes.len() - ending.len()..].eq_ignore_ascii_case(ending.as_bytes()))
+    EXTENSIONS.iter().any(|ending| {
+        bytes.len() >= ending.len()
+            && bytes[bytes.len() - ending.len()..].eq_ignore_ascii_case(ending.as_bytes())
+    })
 }
 
 /// Names of the folders directly inside `root`, sorted: torchvision's classes.
 pub(crate) fn folders(root: &Path) -> Result<Vec<String>, DataError> {
-    let mut names: Vec<String> = entries(root)?.into_iter().filter(|e| e.folder).map(|e| e.name).collect();
+    let mut names: Vec<String> = entries(root)?
+        .into_iter()
+        .filter(|e| e.folder)
+        .map(|e| e.name)
+        .collect();
     names.sort_unstable();
     Ok(names)
 }
@@ -60,7 +67,11 @@ pub(crate) fn files(root: &Path, folder: &str) -> Result<Listing, DataError> {
     let mut listing = Listing::default();
     for (folder, names) in found {
         for name in names {
-            let list = if is_picture(&name) { &mut listing.pictures } else { &mut listing.others };
+            let list = if is_picture(&name) {
+                &mut listing.pictures
+            } else {
+                &mut listing.others
+            };
             list.push(join(&folder, &name));
         }
     }
@@ -71,7 +82,11 @@ pub(crate) fn files(root: &Path, folder: &str) -> Result<Listing, DataError> {
 const MAX_DEPTH: usize = 32;
 
 fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+    if folder.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{folder}/{name}")
+    }
 }
 
 struct Entry {
@@ -86,11 +101,22 @@ fn entries(folder: &Path) -> Result<Vec<Entry>, DataError> {
         let entry = entry.map_err(failed)?;
         let kind = entry.file_type().map_err(failed)?;
         // A link's target decides; a dangling link counts as a file, whose reading then fails by name.
-        let is_folder = if kind.is_symlink() { entry.path().is_dir() } else { kind.is_dir() };
+        let is_folder = if kind.is_symlink() {
+            entry.path().is_dir()
+        } else {
+            kind.is_dir()
+        };
         let name = entry.file_name().into_string().map_err(|name| {
-            DataError::layout(&folder.join(PathBuf::from(name)), "its name is not valid UTF-8", "rename it")
+            DataError::layout(
+                &folder.join(PathBuf::from(name)),
+                "its name is not valid UTF-8",
+                "rename it",
+            )
         })?;
-        all.push(Entry { name, folder: is_folder });
+        all.push(Entry {
+            name,
+            folder: is_folder,
+        });
     }
     Ok(all)
 }
@@ -113,13 +139,31 @@ mod tests {
     #[test]
     fn files_come_in_torchvisions_order() {
         let root = tempfile::tempdir().unwrap();
-        for file in ["c/b.png", "c/a.JPG", "c/z/0.jpg", "c/Y/1.jpg", "c/z-a/2.jpg", "c/z/k/3.jpg", "c/notes.txt"] {
+        for file in [
+            "c/b.png",
+            "c/a.JPG",
+            "c/z/0.jpg",
+            "c/Y/1.jpg",
+            "c/z-a/2.jpg",
+            "c/z/k/3.jpg",
+            "c/notes.txt",
+        ] {
             let path = root.path().join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, b"").unwrap();
         }
         let listing = files(root.path(), "c").unwrap();
-        assert_eq!(listing.pictures, ["c/a.JPG", "c/b.png", "c/Y/1.jpg", "c/z/0.jpg", "c/z-a/2.jpg", "c/z/k/3.jpg"]);
+        assert_eq!(
+            listing.pictures,
+            [
+                "c/a.JPG",
+                "c/b.png",
+                "c/Y/1.jpg",
+                "c/z/0.jpg",
+                "c/z-a/2.jpg",
+                "c/z/k/3.jpg"
+            ]
+        );
         assert_eq!(listing.others, ["c/notes.txt"]);
         assert_eq!(folders(root.path()).unwrap(), ["c"]);
     }

@@ -4,11 +4,9 @@
 //! sample's randomness from its own seed. Threads and prefetch depth only change the speed. At most
 //! `prefetch` batches exist besides the one handed out, so a slow consumer stops the workers.
 
-use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -17,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Dataset, sample_seed};
 use crate::error::DataError;
+use crate::pending::{Pending, sample};
 
 /// How batches are put together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +56,8 @@ impl Default for LoaderConfig {
 
 impl LoaderConfig {
     fn check(&self) -> Result<(), DataError> {
-        let refuse = |key: &str, problem: &str| Err(DataError::config(format!("loader.{key}"), problem));
+        let refuse =
+            |key: &str, problem: &str| Err(DataError::config(format!("loader.{key}"), problem));
         if self.batch_size == 0 {
             return refuse("batch_size", "must be at least 1");
         }
@@ -91,7 +91,11 @@ impl<D: Dataset + 'static> Loader<D> {
             .thread_name(|i| format!("loader-{i}"))
             .build()
             .map_err(|error| DataError::Threads(error.to_string()))?;
-        let loader = Self { dataset, config, pool };
+        let loader = Self {
+            dataset,
+            config,
+            pool,
+        };
         if loader.batches() == 0 {
             return Err(DataError::config(
                 "loader.batch_size",
@@ -117,18 +121,40 @@ impl<D: Dataset + 'static> Loader<D> {
 
     /// Batches an epoch (of this rank).
     pub fn batches(&self) -> usize {
-        let LoaderConfig { batch_size, rank, world_size, drop_last, .. } = self.config;
+        let LoaderConfig {
+            batch_size,
+            rank,
+            world_size,
+            drop_last,
+            ..
+        } = self.config;
         let total = self.dataset.len();
-        if drop_last { total / world_size / batch_size } else { total.saturating_sub(rank).div_ceil(world_size).div_ceil(batch_size) }
+        if drop_last {
+            total / world_size / batch_size
+        } else {
+            total
+                .saturating_sub(rank)
+                .div_ceil(world_size)
+                .div_ceil(batch_size)
+        }
     }
 
     /// The batches of an epoch in order, without its first `skip_batches` (which are not read either).
     pub fn epoch(&self, epoch: u64, skip_batches: usize) -> EpochIter<'_, D> {
         let order = self.order(epoch);
-        let batches: VecDeque<Vec<u32>> =
-            order.chunks(self.config.batch_size).take(self.batches()).skip(skip_batches).map(<[u32]>::to_vec).collect();
-        let mut iter =
-            EpochIter { loader: self, epoch, waiting: batches, running: VecDeque::new(), stop: Arc::default() };
+        let batches: VecDeque<Vec<u32>> = order
+            .chunks(self.config.batch_size)
+            .take(self.batches())
+            .skip(skip_batches)
+            .map(<[u32]>::to_vec)
+            .collect();
+        let mut iter = EpochIter {
+            loader: self,
+            epoch,
+            waiting: batches,
+            running: VecDeque::new(),
+            stop: Arc::default(),
+        };
         iter.fill();
         iter
     }
@@ -138,52 +164,20 @@ impl<D: Dataset + 'static> Loader<D> {
         let mut order: Vec<u32> = (0..self.dataset.len() as u32).collect();
         if self.config.shuffle {
             // An index no sample has keeps this stream apart from the samples' own.
-            order.shuffle(&mut ChaCha8Rng::seed_from_u64(sample_seed(self.config.seed, epoch, u64::MAX)));
+            order.shuffle(&mut ChaCha8Rng::seed_from_u64(sample_seed(
+                self.config.seed,
+                epoch,
+                u64::MAX,
+            )));
         }
         if self.config.world_size > 1 {
-            order = order.into_iter().skip(self.config.rank).step_by(self.config.world_size).collect();
+            order = order
+                .into_iter()
+                .skip(self.config.rank)
+                .step_by(self.config.world_size)
+                .collect();
         }
         order
-    }
-}
-
-/// A batch in the making.
-#[derive(Debug)]
-struct Pending<S> {
-    slots: Mutex<Slots<S>>,
-    done: Condvar,
-}
-
-#[derive(Debug)]
-struct Slots<S> {
-    results: Vec<Option<Result<S, DataError>>>,
-    missing: usize,
-}
-
-impl<S> Pending<S> {
-    fn new(size: usize) -> Self {
-        let results = (0..size).map(|_| None).collect();
-        Self { slots: Mutex::new(Slots { results, missing: size }), done: Condvar::new() }
-    }
-
-    fn put(&self, at: usize, result: Option<Result<S, DataError>>) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.results[at] = result;
-        slots.missing -= 1;
-        if slots.missing == 0 {
-            self.done.notify_all();
-        }
-    }
-
-    /// Waits until every sample was tried. The first failure in order is the batch's.
-    fn take(&self) -> Result<Vec<S>, DataError> {
-        let mut slots = self.wait();
-        std::mem::take(&mut slots.results).into_iter().flatten().collect()
-    }
-
-    fn wait(&self) -> std::sync::MutexGuard<'_, Slots<S>> {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        self.done.wait_while(slots, |slots| slots.missing > 0).unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -203,7 +197,9 @@ impl<D: Dataset + 'static> EpochIter<'_, D> {
     /// Begins batches up to the prefetch depth.
     fn fill(&mut self) {
         while self.running.len() < self.loader.config.prefetch {
-            let Some(indices) = self.waiting.pop_front() else { return };
+            let Some(indices) = self.waiting.pop_front() else {
+                return;
+            };
             let pending = Arc::new(Pending::new(indices.len()));
             for (at, index) in indices.into_iter().enumerate() {
                 let dataset = Arc::clone(&self.loader.dataset);
@@ -211,7 +207,8 @@ impl<D: Dataset + 'static> EpochIter<'_, D> {
                 let stop = Arc::clone(&self.stop);
                 let seed = sample_seed(self.loader.config.seed, self.epoch, u64::from(index));
                 self.loader.pool.spawn_fifo(move || {
-                    let result = (!stop.load(Ordering::Relaxed)).then(|| sample(&*dataset, index as usize, seed));
+                    let result = (!stop.load(Ordering::Relaxed))
+                        .then(|| sample(&*dataset, index as usize, seed));
                     drop(dataset);
                     pending.put(at, result);
                 });
@@ -219,18 +216,6 @@ impl<D: Dataset + 'static> EpochIter<'_, D> {
             self.running.push_back(pending);
         }
     }
-}
-
-/// A panic in a worker would abort the process (or leave the consumer waiting); it becomes an error.
-fn sample<D: Dataset>(dataset: &D, index: usize, seed: u64) -> Result<D::Sample, DataError> {
-    catch_unwind(AssertUnwindSafe(|| dataset.sample(index, seed))).unwrap_or_else(|panic| {
-        Err(DataError::Panic { index, message: panic_message(&*panic) })
-    })
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
 impl<D: Dataset + 'static> Iterator for EpochIter<'_, D> {
@@ -302,7 +287,10 @@ mod tests {
     }
 
     fn numbers(len: usize) -> Numbers {
-        Numbers { len, ..Numbers::default() }
+        Numbers {
+            len,
+            ..Numbers::default()
+        }
     }
 
     fn loader(dataset: Numbers, config: LoaderConfig) -> Loader<Numbers> {
@@ -310,12 +298,22 @@ mod tests {
     }
 
     fn shuffled(threads: usize, prefetch: usize) -> LoaderConfig {
-        LoaderConfig { batch_size: 7, shuffle: true, threads, prefetch, seed: 3, ..LoaderConfig::default() }
+        LoaderConfig {
+            batch_size: 7,
+            shuffle: true,
+            threads,
+            prefetch,
+            seed: 3,
+            ..LoaderConfig::default()
+        }
     }
 
     #[test]
     fn threads_and_prefetch_change_nothing() {
-        let wanted: Vec<_> = loader(numbers(100), shuffled(1, 1)).epoch(2, 0).map(Result::unwrap).collect();
+        let wanted: Vec<_> = loader(numbers(100), shuffled(1, 1))
+            .epoch(2, 0)
+            .map(Result::unwrap)
+            .collect();
         assert_eq!(wanted.len(), 15);
         assert_eq!(wanted[14].len(), 2);
         let mut indices: Vec<usize> = wanted.iter().flatten().map(|s| s.0).collect();
@@ -323,12 +321,17 @@ mod tests {
         assert_eq!(indices, (0..100).collect::<Vec<_>>());
         for threads in [1, 2, 4] {
             for prefetch in [1, 2, 5, 50] {
-                let got: Vec<_> =
-                    loader(numbers(100), shuffled(threads, prefetch)).epoch(2, 0).map(Result::unwrap).collect();
+                let got: Vec<_> = loader(numbers(100), shuffled(threads, prefetch))
+                    .epoch(2, 0)
+                    .map(Result::unwrap)
+                    .collect();
                 assert_eq!(got, wanted, "{threads} threads, prefetch {prefetch}");
             }
         }
-        let other: Vec<_> = loader(numbers(100), shuffled(1, 1)).epoch(3, 0).map(Result::unwrap).collect();
+        let other: Vec<_> = loader(numbers(100), shuffled(1, 1))
+            .epoch(3, 0)
+            .map(Result::unwrap)
+            .collect();
         assert_ne!(other, wanted);
     }
 
@@ -339,7 +342,11 @@ mod tests {
         let before = loader.dataset.made.load(Ordering::SeqCst);
         let rest: Vec<_> = loader.epoch(1, 10).map(Result::unwrap).collect();
         assert_eq!(rest, whole[10..]);
-        assert_eq!(loader.dataset.made.load(Ordering::SeqCst) - before, 30, "skipped batches are not read");
+        assert_eq!(
+            loader.dataset.made.load(Ordering::SeqCst) - before,
+            30,
+            "skipped batches are not read"
+        );
         assert_eq!(loader.epoch(1, 99).count(), 0);
     }
 
@@ -354,41 +361,90 @@ mod tests {
 
     #[test]
     fn dropping_stops_quickly() {
-        let slow = Numbers { slow: Duration::from_millis(20), ..numbers(1000) };
-        let loader = loader(slow, LoaderConfig { batch_size: 500, threads: 2, ..LoaderConfig::default() });
+        let slow = Numbers {
+            slow: Duration::from_millis(20),
+            ..numbers(1000)
+        };
+        let loader = loader(
+            slow,
+            LoaderConfig {
+                batch_size: 500,
+                threads: 2,
+                ..LoaderConfig::default()
+            },
+        );
         let start = Instant::now();
         drop(loader.epoch(0, 0));
-        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            start.elapsed()
+        );
         assert!(loader.dataset.made.load(Ordering::SeqCst) < 100);
     }
 
     #[test]
     fn one_bad_sample_is_an_error_that_names_it() {
-        let broken = Numbers { fails: Some(30), ..numbers(100) };
-        let config = LoaderConfig { batch_size: 8, threads: 2, ..LoaderConfig::default() };
+        let broken = Numbers {
+            fails: Some(30),
+            ..numbers(100)
+        };
+        let config = LoaderConfig {
+            batch_size: 8,
+            threads: 2,
+            ..LoaderConfig::default()
+        };
         let loader = loader(broken, config);
         let results: Vec<_> = loader.epoch(0, 0).collect();
         assert_eq!(results.len(), 4);
         assert!(results[..3].iter().all(Result::is_ok));
-        assert!(results[3].as_ref().unwrap_err().to_string().starts_with("folder/broken.jpg"));
+        assert!(
+            results[3]
+                .as_ref()
+                .unwrap_err()
+                .to_string()
+                .starts_with("folder/broken.jpg")
+        );
     }
 
     #[test]
     fn a_panic_becomes_an_error() {
-        let broken = Numbers { panics: Some(1), ..numbers(4) };
-        let loader = loader(broken, LoaderConfig { batch_size: 4, threads: 2, ..LoaderConfig::default() });
+        let broken = Numbers {
+            panics: Some(1),
+            ..numbers(4)
+        };
+        let loader = loader(
+            broken,
+            LoaderConfig {
+                batch_size: 4,
+                threads: 2,
+                ..LoaderConfig::default()
+            },
+        );
         let error = loader.epoch(0, 0).next().unwrap().unwrap_err();
-        assert!(error.to_string().contains("this sample is broken"), "{error}");
+        assert!(
+            error.to_string().contains("this sample is broken"),
+            "{error}"
+        );
     }
 
     #[test]
     fn ranks_share_an_epoch() {
         let ranks: Vec<Vec<usize>> = (0..3)
             .map(|rank| {
-                let config = LoaderConfig { rank, world_size: 3, drop_last: true, ..shuffled(1, 1) };
+                let config = LoaderConfig {
+                    rank,
+                    world_size: 3,
+                    drop_last: true,
+                    ..shuffled(1, 1)
+                };
                 let loader = loader(numbers(100), config);
                 assert_eq!(loader.batches(), 4);
-                loader.epoch(0, 0).flat_map(Result::unwrap).map(|s| s.0).collect()
+                loader
+                    .epoch(0, 0)
+                    .flat_map(Result::unwrap)
+                    .map(|s| s.0)
+                    .collect()
             })
             .collect();
         let mut all = ranks.concat();
@@ -399,10 +455,34 @@ mod tests {
 
     #[test]
     fn impossible_settings_are_refused() {
-        let make = |config| Loader::new(Arc::new(numbers(5)), config).map(|_| ()).unwrap_err().to_string();
-        assert!(make(LoaderConfig { batch_size: 0, ..LoaderConfig::default() }).contains("batch_size"));
-        assert!(make(LoaderConfig { batch_size: 6, drop_last: true, ..LoaderConfig::default() }).contains("full batch"));
-        assert!(make(LoaderConfig { rank: 1, ..LoaderConfig::default() }).contains("rank"));
+        let make = |config| {
+            Loader::new(Arc::new(numbers(5)), config)
+                .map(|_| ())
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(
+            make(LoaderConfig {
+                batch_size: 0,
+                ..LoaderConfig::default()
+            })
+            .contains("batch_size")
+        );
+        assert!(
+            make(LoaderConfig {
+                batch_size: 6,
+                drop_last: true,
+                ..LoaderConfig::default()
+            })
+            .contains("full batch")
+        );
+        assert!(
+            make(LoaderConfig {
+                rank: 1,
+                ..LoaderConfig::default()
+            })
+            .contains("rank")
+        );
         let misspelt: Result<LoaderConfig, _> = serde_json::from_str(r#"{"batchsize": 3}"#);
         assert!(misspelt.unwrap_err().to_string().contains("batchsize"));
     }

@@ -17,10 +17,15 @@ pub struct ColourStatistics {
 
 impl ColourStatistics {
     /// ImageNet's, which MAE, DeepMIM and timm's ViTs are trained with.
-    pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+    pub const IMAGENET: Self = Self {
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+    };
     /// CLIP's.
-    pub const CLIP: Self =
-        Self { mean: [0.481_454_66, 0.457_827_5, 0.408_210_73], std: [0.268_629_54, 0.261_302_58, 0.275_777_11] };
+    pub const CLIP: Self = Self {
+        mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+        std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+    };
 
     /// Checks that the values can be meant.
     ///
@@ -30,7 +35,10 @@ impl ColourStatistics {
         if !self.mean.iter().all(|m| (0.0..=1.0).contains(m)) {
             return Err(DataError::config(
                 format!("{section}.colours.mean"),
-                format!("{:?} must lie in 0..=1: divide values meant for 0..=255 by 255", self.mean),
+                format!(
+                    "{:?} must lie in 0..=1: divide values meant for 0..=255 by 255",
+                    self.mean
+                ),
             ));
         }
         if !self.std.iter().all(|s| *s > 0.0 && s.is_finite()) {
@@ -88,7 +96,10 @@ mod tests {
     #[test]
     fn planes_are_separated_and_normalised() {
         let image = RgbImage::from_pixels(2, 1, vec![0, 255, 51, 255, 0, 102]);
-        let statistics = ColourStatistics { mean: [0.0, 0.5, 0.2], std: [1.0, 0.5, 0.1] };
+        let statistics = ColourStatistics {
+            mean: [0.0, 0.5, 0.2],
+            std: [1.0, 0.5, 0.1],
+        };
         let planes = Normaliser::new(statistics).planar(&image);
         for (got, wanted) in planes.iter().zip([0.0, 1.0, 1.0, -1.0, 0.0, 2.0]) {
             assert!((got - wanted).abs() < 1e-6, "{planes:?}");
@@ -97,7 +108,11 @@ mod tests {
 
     #[test]
     fn values_for_bytes_are_refused() {
-        let error = ColourStatistics { mean: [123.7, 116.3, 103.5], std: [1.0; 3] }.check("data.train");
+        let error = ColourStatistics {
+            mean: [123.7, 116.3, 103.5],
+            std: [1.0; 3],
+        }
+        .check("data.train");
         assert!(error.unwrap_err().to_string().contains("divide"));
     }
 }

@@ -12,62 +12,9 @@
 use std::cell::RefCell;
 
 use multiversion::multiversion;
-use serde::{Deserialize, Serialize};
 
+use crate::filter::Filter;
 use crate::image::RgbImage;
-
-/// Pillow's resampling filters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Filter {
-    /// The one pixel under the output pixel's centre; no antialiasing.
-    Nearest,
-    /// Mean of the pixels covered.
-    Box,
-    /// Triangle.
-    Bilinear,
-    /// Hamming-windowed sinc of radius 1.
-    Hamming,
-    /// Keys cubic with a = -0.5.
-    Bicubic,
-    /// Lanczos-windowed sinc of radius 3.
-    Lanczos,
-}
-
-impl Filter {
-    /// Radius in output pixels when reducing, in input pixels when enlarging.
-    fn support(self) -> f64 {
-        match self {
-            Self::Nearest => 0.0,
-            Self::Box => 0.5,
-            Self::Bilinear | Self::Hamming => 1.0,
-            Self::Bicubic => 2.0,
-            Self::Lanczos => 3.0,
-        }
-    }
-
-    fn weight(self, x: f64) -> f64 {
-        const A: f64 = -0.5;
-        let sinc = |x: f64| if x == 0.0 { 1.0 } else { (x * std::f64::consts::PI).sin() / (x * std::f64::consts::PI) };
-        let r = x.abs();
-        match self {
-            Self::Nearest => 0.0,
-            Self::Box => f64::from(x > -0.5 && x <= 0.5),
-            Self::Bilinear => (1.0 - r).max(0.0),
-            Self::Hamming if r == 0.0 => 1.0,
-            Self::Hamming if r >= 1.0 => 0.0,
-            Self::Hamming => {
-                let angle = r * std::f64::consts::PI;
-                angle.sin() / angle * (0.54 + 0.46 * angle.cos())
-            }
-            Self::Bicubic if r < 1.0 => ((A + 2.0) * r - (A + 3.0)) * r * r + 1.0,
-            Self::Bicubic if r < 2.0 => (((r - 5.0) * r + 8.0) * r - 4.0) * A,
-            Self::Bicubic => 0.0,
-            Self::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
-            Self::Lanczos => 0.0,
-        }
-    }
-}
 
 /// A rectangle of whole pixels inside a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +32,12 @@ pub struct CropBox {
 impl CropBox {
     /// The whole of a picture.
     pub fn whole(image: &RgbImage) -> Self {
-        Self { x: 0, y: 0, width: image.width, height: image.height }
+        Self {
+            x: 0,
+            y: 0,
+            width: image.width,
+            height: image.height,
+        }
     }
 }
 
@@ -98,7 +50,13 @@ pub fn resize(image: &RgbImage, width: usize, height: usize, filter: Filter) -> 
 ///
 /// # Panics
 /// When the crop does not lie inside the picture or is empty.
-pub fn resize_crop(image: &RgbImage, crop: CropBox, width: usize, height: usize, filter: Filter) -> RgbImage {
+pub fn resize_crop(
+    image: &RgbImage,
+    crop: CropBox,
+    width: usize,
+    height: usize,
+    filter: Filter,
+) -> RgbImage {
     let mut out = RgbImage::default();
     resize_crop_into(image, crop, width, height, filter, &mut out);
     out
@@ -108,8 +66,20 @@ pub fn resize_crop(image: &RgbImage, crop: CropBox, width: usize, height: usize,
 ///
 /// # Panics
 /// When the crop does not lie inside the picture or is empty.
-pub fn resize_crop_into(image: &RgbImage, crop: CropBox, width: usize, height: usize, filter: Filter, out: &mut RgbImage) {
-    let window = CropBox { x: 0, y: 0, width, height };
+pub fn resize_crop_into(
+    image: &RgbImage,
+    crop: CropBox,
+    width: usize,
+    height: usize,
+    filter: Filter,
+    out: &mut RgbImage,
+) {
+    let window = CropBox {
+        x: 0,
+        y: 0,
+        width,
+        height,
+    };
     resize_window_into(image, crop, (width, height), filter, window, out);
 }
 
@@ -128,7 +98,10 @@ pub fn resize_window_into(
 ) {
     let (width, height) = size;
     assert!(
-        crop.width > 0 && crop.height > 0 && crop.x + crop.width <= image.width && crop.y + crop.height <= image.height,
+        crop.width > 0
+            && crop.height > 0
+            && crop.x + crop.width <= image.width
+            && crop.y + crop.height <= image.height,
         "the crop {crop:?} must lie inside the picture of {}x{} pixels",
         image.width,
         image.height
@@ -154,7 +127,13 @@ pub fn resize_window_into(
 }
 
 /// Pillow's `ImagingScaleAffine`: positions are summed up, not multiplied, and truncated.
-fn nearest(image: &RgbImage, crop: CropBox, size: (usize, usize), window: CropBox, out: &mut RgbImage) {
+fn nearest(
+    image: &RgbImage,
+    crop: CropBox,
+    size: (usize, usize),
+    window: CropBox,
+    out: &mut RgbImage,
+) {
     let positions = |input: usize, output: usize, first: usize, count: usize| -> Vec<usize> {
         let step = input as f64 / output as f64;
         let mut at = step * 0.5;
@@ -196,7 +175,15 @@ struct Coefficients {
 
 impl Coefficients {
     /// For output pixels `first..first + count` of `output`, from `input` pixels.
-    fn compute(&mut self, input: usize, output: usize, filter: Filter, first: usize, count: usize, weights: &mut Vec<f64>) {
+    fn compute(
+        &mut self,
+        input: usize,
+        output: usize,
+        filter: Filter,
+        first: usize,
+        count: usize,
+        weights: &mut Vec<f64>,
+    ) {
         self.spans.clear();
         self.values.clear();
         let scale = input as f64 / output as f64;
@@ -208,14 +195,21 @@ impl Coefficients {
             let low = ((centre - support + 0.5) as i64).max(0) as usize;
             let high = ((centre + support + 0.5) as usize).min(input);
             weights.clear();
-            weights.extend((0..high - low).map(|x| filter.weight((x as f64 + low as f64 - centre + 0.5) * step)));
+            weights.extend(
+                (0..high - low)
+                    .map(|x| filter.weight((x as f64 + low as f64 - centre + 0.5) * step)),
+            );
             let sum: f64 = weights.iter().sum();
             let at = self.values.len();
             self.values.extend(weights.iter().map(|w| {
                 let w = if sum == 0.0 { *w } else { w / sum } * f64::from(1 << PRECISION);
                 (if w < 0.0 { w - 0.5 } else { w + 0.5 }) as i32
             }));
-            self.spans.push(Span { first: low, count: high - low, at });
+            self.spans.push(Span {
+                first: low,
+                count: high - low,
+                at,
+            });
         }
     }
 }
@@ -253,73 +247,125 @@ impl Scratch {
         let across = crop.width != width;
         let down = crop.height != height;
         if across {
-            self.horizontal.compute(crop.width, width, filter, window.x, window.width, &mut self.weights);
+            self.horizontal.compute(
+                crop.width,
+                width,
+                filter,
+                window.x,
+                window.width,
+                &mut self.weights,
+            );
         }
         if down {
-            self.vertical.compute(crop.height, height, filter, window.y, window.height, &mut self.weights);
+            self.vertical.compute(
+                crop.height,
+                height,
+                filter,
+                window.y,
+                window.height,
+                &mut self.weights,
+            );
         }
         // Rows of the crop that the second pass reads.
         let (first_row, end_row) = if down {
             let spans = &self.vertical.spans;
-            (spans[0].first, spans.iter().map(|s| s.first + s.count).max().unwrap_or(0))
+            (
+                spans[0].first,
+                spans.iter().map(|s| s.first + s.count).max().unwrap_or(0),
+            )
         } else {
             (window.y, window.y + window.height)
         };
         let bytes = 3 * window.width;
-        let rows = if down { &mut self.rows } else { &mut out.pixels };
-        rows.resize((end_row - first_row) * bytes, 0);
-        for (row, to) in (first_row..end_row).zip(rows.chunks_exact_mut(bytes)) {
-            let start = 3 * ((crop.y + row) * image.width + crop.x);
-            if !across {
-                to.copy_from_slice(&image.pixels[start + 3 * window.x..][..bytes]);
-                continue;
-            }
-            let end = start + 3 * crop.width;
-            let source = if end < image.pixels.len() {
-                &image.pixels[start..=end]
-            } else {
-                self.last_row.clear();
-                self.last_row.extend(&image.pixels[start..end]);
-                self.last_row.push(0);
-                &self.last_row
+        let count = end_row - first_row;
+        let stride = bytes + 1;
+        // A few rows more than there are, so that the first pass always writes whole groups.
+        self.rows.resize(count.next_multiple_of(GROUP) * stride, 0);
+        self.last_row.clear();
+        self.last_row
+            .extend(&image.row(image.height - 1)[3 * crop.x..3 * (crop.x + crop.width)]);
+        self.last_row.push(0);
+        for (group, to) in self.rows.chunks_exact_mut(GROUP * stride).enumerate() {
+            let source = |row: usize| -> &[u8] {
+                let row = crop.y + (first_row + GROUP * group + row).min(end_row - 1);
+                if row + 1 == image.height {
+                    &self.last_row
+                } else {
+                    &image.pixels[3 * (row * image.width + crop.x)
+                        ..=3 * (row * image.width + crop.x + crop.width)]
+                }
             };
-            across_row(source, &self.horizontal, to);
+            let sources: [&[u8]; GROUP] = std::array::from_fn(source);
+            if across {
+                across_rows(sources, &self.horizontal, to);
+            } else {
+                for (source, to) in sources.iter().zip(to.chunks_exact_mut(stride)) {
+                    to[..bytes].copy_from_slice(&source[3 * window.x..][..bytes]);
+                }
+            }
         }
         if down {
-            for (span, to) in self.vertical.spans.iter().zip(out.pixels.chunks_exact_mut(bytes)) {
-                let rows = &self.rows[(span.first - first_row) * bytes..][..span.count * bytes];
+            for (span, to) in self
+                .vertical
+                .spans
+                .iter()
+                .zip(out.pixels.chunks_exact_mut(bytes))
+            {
+                let rows = &self.rows[(span.first - first_row) * stride..][..span.count * stride];
                 let weights = &self.vertical.values[span.at..span.at + span.count];
                 self.sums.resize(bytes, 0);
                 down_row(rows, weights, &mut self.sums, to);
             }
-        }
-    }
-}
-
-/// One row of the first pass: `source` is the crop's row and at least one byte more.
-#[multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+fma", "x86_64+sse4.2"))]
-fn across_row(source: &[u8], coefficients: &Coefficients, to: &mut [u8]) {
-    let (pixels, _) = to.as_chunks_mut::<3>();
-    for (span, to) in coefficients.spans.iter().zip(pixels) {
-        let weights = &coefficients.values[span.at..span.at + span.count];
-        let source = &source[3 * span.first..3 * (span.first + span.count) + 1];
-        // Four lanes, the fourth being the next pixel's first channel and of no use: three lanes
-        // would not be a vector.
-        let mut sum = [HALF; 4];
-        for (bytes, &weight) in source.windows(4).step_by(3).zip(weights) {
-            for lane in 0..4 {
-                sum[lane] += i32::from(bytes[lane]) * weight;
+        } else {
+            for (row, to) in self
+                .rows
+                .chunks_exact(stride)
+                .zip(out.pixels.chunks_exact_mut(bytes))
+            {
+                to.copy_from_slice(&row[..bytes]);
             }
         }
-        *to = [clip(sum[0]), clip(sum[1]), clip(sum[2])];
     }
 }
 
-/// One row of the second pass, from one row of `rows` for each of `weights`.
+/// Rows the first pass works on together: independent sums keep the processor's multipliers busy.
+const GROUP: usize = 4;
+
+/// A group of rows of the first pass: each source is a crop's row and one byte more, the results lie one
+/// behind the other in `to`, each with a byte of padding.
+///
+/// Four lanes for three channels, the fourth being the next pixel's first channel: it is written and then
+/// overwritten by the next pixel (or falls into the padding), because three lanes would not be a vector.
+#[multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+fma", "x86_64+sse4.2"))]
+fn across_rows(sources: [&[u8]; GROUP], coefficients: &Coefficients, to: &mut [u8]) {
+    let stride = 3 * coefficients.spans.len() + 1;
+    for (column, span) in coefficients.spans.iter().enumerate() {
+        let weights = &coefficients.values[span.at..span.at + span.count];
+        let (from, end) = (3 * span.first, 3 * (span.first + span.count) + 1);
+        let mut sums = [[HALF; 4]; GROUP];
+        for (sum, source) in sums.iter_mut().zip(sources) {
+            let source = &source[from..end];
+            for (tap, &weight) in weights.iter().enumerate() {
+                let Some(bytes) = source[3 * tap..].first_chunk::<4>() else {
+                    break;
+                };
+                for lane in 0..4 {
+                    sum[lane] += i32::from(bytes[lane]) * weight;
+                }
+            }
+        }
+        for (row, sum) in sums.into_iter().enumerate() {
+            let at = row * stride + 3 * column;
+            to[at..at + 4].copy_from_slice(&sum.map(clip));
+        }
+    }
+}
+
+/// One row of the second pass, from one (padded) row of `rows` for each of `weights`.
 #[multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+fma", "x86_64+sse4.2"))]
 fn down_row(rows: &[u8], weights: &[i32], sums: &mut [i32], to: &mut [u8]) {
     sums.fill(HALF);
-    for (row, &weight) in rows.chunks_exact(to.len()).zip(weights) {
+    for (row, &weight) in rows.chunks_exact(to.len() + 1).zip(weights) {
         for (sum, &byte) in sums.iter_mut().zip(row) {
             *sum += i32::from(byte) * weight;
         }
@@ -342,7 +388,10 @@ mod tests {
     #[test]
     fn box_halving_is_the_rounded_mean() {
         let image = RgbImage::from_pixels(4, 1, vec![0, 10, 20, 1, 11, 22, 255, 0, 7, 254, 255, 8]);
-        assert_eq!(resize(&image, 2, 1, Filter::Box).pixels, [1, 11, 21, 255, 128, 8]);
+        assert_eq!(
+            resize(&image, 2, 1, Filter::Box).pixels,
+            [1, 11, 21, 255, 128, 8]
+        );
     }
 
     /// By hand: doubling with the triangle gives weights 3/4, 1/4; ends repeat the border pixel
@@ -356,15 +405,34 @@ mod tests {
 
     #[test]
     fn a_window_equals_cropping_the_resized_picture() {
-        let pixels = (0..3 * 41 * 29).map(|v: usize| (v * v % 253) as u8).collect();
+        let pixels = (0..3 * 41 * 29)
+            .map(|v: usize| (v * v % 253) as u8)
+            .collect();
         let image = RgbImage::from_pixels(41, 29, pixels);
-        let crop = CropBox { x: 3, y: 2, width: 33, height: 27 };
-        for filter in [Filter::Nearest, Filter::Box, Filter::Bilinear, Filter::Hamming, Filter::Bicubic, Filter::Lanczos] {
+        let crop = CropBox {
+            x: 3,
+            y: 2,
+            width: 33,
+            height: 27,
+        };
+        for filter in [
+            Filter::Nearest,
+            Filter::Box,
+            Filter::Bilinear,
+            Filter::Hamming,
+            Filter::Bicubic,
+            Filter::Lanczos,
+        ] {
             for size in [(20, 50), (33, 14), (60, 27), (33, 27)] {
                 let whole = resize_crop(&image, crop, size.0, size.1, filter);
                 let again = resize(&image.cropped(3, 2, 33, 27), size.0, size.1, filter);
                 assert_eq!(whole, again, "{filter:?} {size:?}");
-                let window = CropBox { x: 5, y: 4, width: 11, height: 9 };
+                let window = CropBox {
+                    x: 5,
+                    y: 4,
+                    width: 11,
+                    height: 9,
+                };
                 let mut out = RgbImage::default();
                 resize_window_into(&image, crop, size, filter, window, &mut out);
                 assert_eq!(out, whole.cropped(5, 4, 11, 9), "{filter:?} {size:?}");
@@ -375,8 +443,18 @@ mod tests {
     #[test]
     fn one_colour_stays_one_colour() {
         let image = RgbImage::filled(17, 9, [255, 0, 129]);
-        for filter in [Filter::Box, Filter::Bilinear, Filter::Hamming, Filter::Bicubic, Filter::Lanczos] {
-            assert_eq!(resize(&image, 5, 31, filter), RgbImage::filled(5, 31, [255, 0, 129]), "{filter:?}");
+        for filter in [
+            Filter::Box,
+            Filter::Bilinear,
+            Filter::Hamming,
+            Filter::Bicubic,
+            Filter::Lanczos,
+        ] {
+            assert_eq!(
+                resize(&image, 5, 31, filter),
+                RgbImage::filled(5, 31, [255, 0, 129]),
+                "{filter:?}"
+            );
         }
     }
 }

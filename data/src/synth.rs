@@ -45,7 +45,14 @@ pub struct SynthClassificationConfig {
 
 impl Default for SynthClassificationConfig {
     fn default() -> Self {
-        Self { classes: 10, train_per_class: 200, val_per_class: 50, size: 64, seed: 0, format: PictureFormat::Jpeg }
+        Self {
+            classes: 10,
+            train_per_class: 200,
+            val_per_class: 50,
+            size: 64,
+            seed: 0,
+            format: PictureFormat::Jpeg,
+        }
     }
 }
 
@@ -66,7 +73,9 @@ pub struct SynthSummary {
 /// alone tells the classes apart.
 fn classes(count: usize) -> Vec<(Shape, Texture, String)> {
     let side = (count as f64).sqrt().ceil() as usize;
-    let shapes = side.max(count.div_ceil(Texture::ALL.len())).min(Shape::ALL.len());
+    let shapes = side
+        .max(count.div_ceil(Texture::ALL.len()))
+        .min(Shape::ALL.len());
     (0..count)
         .map(|class| {
             let (shape, shape_name) = Shape::ALL[class % shapes];
@@ -80,11 +89,18 @@ fn classes(count: usize) -> Vec<(Shape, Texture, String)> {
 ///
 /// # Errors
 /// When a value is out of range, `out` already holds `train` or `val`, or a file cannot be written.
-pub fn synth_classification(out: &Path, config: &SynthClassificationConfig) -> Result<SynthSummary, DataError> {
+pub fn synth_classification(
+    out: &Path,
+    config: &SynthClassificationConfig,
+) -> Result<SynthSummary, DataError> {
     let most = Shape::ALL.len() * Texture::ALL.len();
     let range = |key: &str, value: usize, low: usize, high: usize| {
         let problem = format!("{value} must lie in {low}..={high}");
-        if (low..=high).contains(&value) { Ok(()) } else { Err(DataError::config(format!("synth.{key}"), problem)) }
+        if (low..=high).contains(&value) {
+            Ok(())
+        } else {
+            Err(DataError::config(format!("synth.{key}"), problem))
+        }
     };
     range("classes", config.classes, 2, most)?;
     range("train_per_class", config.train_per_class, 1, 1_000_000)?;
@@ -92,29 +108,49 @@ pub fn synth_classification(out: &Path, config: &SynthClassificationConfig) -> R
     range("size", config.size, 16, 4096)?;
     let classes = classes(config.classes);
     let mut jobs = Vec::new();
-    for (part, (split, count)) in [("train", config.train_per_class), ("val", config.val_per_class)].into_iter().enumerate() {
+    for (part, (split, count)) in [
+        ("train", config.train_per_class),
+        ("val", config.val_per_class),
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let folder = out.join(split);
         if folder.exists() {
-            return Err(DataError::layout(&folder, "it exists already", "choose another output folder or remove it"));
+            return Err(DataError::layout(
+                &folder,
+                "it exists already",
+                "choose another output folder or remove it",
+            ));
         }
         for (class, (shape, texture, name)) in classes.iter().enumerate() {
             let folder = folder.join(name);
             std::fs::create_dir_all(&folder).map_err(|source| DataError::write(&folder, source))?;
-            jobs.extend((0..count).map(|number| (part, class, number, *shape, *texture, folder.clone())));
+            jobs.extend(
+                (0..count).map(|number| (part, class, number, *shape, *texture, folder.clone())),
+            );
         }
     }
-    jobs.par_iter().try_for_each(|(part, class, number, shape, texture, folder)| {
-        let index = (*number * config.classes + class) as u64;
-        let mut rng = ChaCha8Rng::seed_from_u64(sample_seed(config.seed, *part as u64, index));
-        let image = object(config.size, *shape, *texture, &mut rng);
-        match config.format {
-            PictureFormat::Jpeg => write_jpeg(&image, &folder.join(format!("{number:05}.jpg")), 92),
-            PictureFormat::Png => write_png(&image, &folder.join(format!("{number:05}.png"))),
-        }
-    })?;
+    jobs.par_iter()
+        .try_for_each(|(part, class, number, shape, texture, folder)| {
+            let index = (*number * config.classes + class) as u64;
+            let mut rng = ChaCha8Rng::seed_from_u64(sample_seed(config.seed, *part as u64, index));
+            let image = object(config.size, *shape, *texture, &mut rng);
+            match config.format {
+                PictureFormat::Jpeg => {
+                    write_jpeg(&image, &folder.join(format!("{number:05}.jpg")), 92)
+                }
+                PictureFormat::Png => write_png(&image, &folder.join(format!("{number:05}.png"))),
+            }
+        })?;
     let mut names: Vec<String> = classes.into_iter().map(|class| class.2).collect();
     names.sort_unstable();
-    Ok(SynthSummary { train: out.join("train"), val: out.join("val"), classes: names, pictures: jobs.len() })
+    Ok(SynthSummary {
+        train: out.join("train"),
+        val: out.join("val"),
+        classes: names,
+        pictures: jobs.len(),
+    })
 }
 
 #[cfg(test)]
@@ -130,7 +166,12 @@ mod tests {
             assert_eq!(names.len(), count);
         }
         let ten: Vec<String> = classes(10).into_iter().map(|c| c.2).collect();
-        let parts = |at| ten.iter().filter_map(|name| name.split('_').nth(at)).collect::<HashSet<_>>().len();
+        let parts = |at| {
+            ten.iter()
+                .filter_map(|name| name.split('_').nth(at))
+                .collect::<HashSet<_>>()
+                .len()
+        };
         assert_eq!((parts(0), parts(1)), (3, 4));
     }
 }

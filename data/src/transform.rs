@@ -8,197 +8,15 @@ use std::cell::RefCell;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
-use crate::augment::{AugmentError, ColorJitter, Interpolation, RandAugment, RandAugmentPolicy, RandomErasing};
+use crate::augment::{Interpolation, RandAugment};
 use crate::error::DataError;
+use crate::filter::Filter;
 use crate::geometry::{centre_crop_origin, random_resized_crop, short_side_size, single_draw_crop};
 use crate::image::RgbImage;
-use crate::normalise::{ColourStatistics, Normaliser};
-use crate::resize::{CropBox, Filter, resize_crop_into, resize_window_into};
-
-/// How a picture is prepared for evaluation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EvalTransformConfig {
-    /// Side of the model's input in pixels.
-    pub size: usize,
-    /// Share of the resized short side that the crop keeps: the short side becomes `int(size / crop_ratio)`.
-    /// 0.875 up to 224 px and 1 above in MAE.
-    #[serde(default = "default_crop_ratio")]
-    pub crop_ratio: f64,
-    /// False takes pixels as they are and only crops (or pads with black): for tiny pictures.
-    #[serde(default = "yes")]
-    pub resize: bool,
-    /// Resampling filter.
-    #[serde(default = "bicubic")]
-    pub filter: Filter,
-    /// Normalisation.
-    #[serde(default)]
-    pub colours: ColourStatistics,
-}
-
-impl EvalTransformConfig {
-    /// MAE's: bicubic, crop ratio 0.875 up to 224 pixels and 1 above, ImageNet's colours.
-    pub fn new(size: usize) -> Self {
-        let crop_ratio = if size <= 224 { default_crop_ratio() } else { 1.0 };
-        Self { size, crop_ratio, resize: true, filter: Filter::Bicubic, colours: ColourStatistics::IMAGENET }
-    }
-
-    /// Checks ranges; `section` names the configuration section in messages.
-    ///
-    /// # Errors
-    /// When a value is out of range.
-    pub fn check(&self, section: &str) -> Result<(), DataError> {
-        check_size(section, self.size)?;
-        if !(self.crop_ratio > 0.0 && self.crop_ratio <= 1.0) {
-            return Err(DataError::config(
-                format!("{section}.crop_ratio"),
-                format!("{} must be above 0 and at most 1", self.crop_ratio),
-            ));
-        }
-        self.colours.check(section)
-    }
-}
-
-/// How a training picture's part is chosen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum TrainCrop {
-    /// A box of random area and aspect ratio, resized (torchvision's RandomResizedCrop).
-    RandomResized {
-        /// Smallest and largest share of the picture's area.
-        #[serde(default = "default_scale")]
-        scale: [f64; 2],
-        /// Smallest and largest width over height.
-        #[serde(default = "default_ratio")]
-        ratio: [f64; 2],
-        /// Resampling filter.
-        #[serde(default = "bicubic")]
-        filter: Filter,
-        /// Draw once and cut to the picture, as MAE's linear probing does, instead of up to ten times.
-        #[serde(default)]
-        single_draw: bool,
-    },
-    /// The picture with a black border, cropped back to the input size at a random place, not resized
-    /// (usual for CIFAR).
-    Padded {
-        /// Border in pixels.
-        padding: usize,
-    },
-}
-
-impl TrainCrop {
-    /// A bicubic RandomResizedCrop of at least `scale` of the area: 0.2 in MAE's pre-training, 0.08 in
-    /// fine-tuning.
-    pub fn random_resized(scale: f64) -> Self {
-        Self::RandomResized { scale: [scale, 1.0], ratio: default_ratio(), filter: Filter::Bicubic, single_draw: false }
-    }
-}
-
-/// How a picture is prepared for training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainTransformConfig {
-    /// Side of the model's input in pixels.
-    pub size: usize,
-    /// Which part of the picture is taken.
-    pub crop: TrainCrop,
-    /// Probability of mirroring.
-    #[serde(default = "half")]
-    pub flip: f64,
-    /// Random brightness, contrast, saturation and hue.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub color_jitter: Option<ColorJitter>,
-    /// RandAugment, for example "rand-m9-mstd0.5-inc1".
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rand_augment: Option<RandAugmentPolicy>,
-    /// Erasing of random patches after normalisation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub random_erasing: Option<RandomErasing>,
-    /// Normalisation.
-    #[serde(default)]
-    pub colours: ColourStatistics,
-}
-
-impl TrainTransformConfig {
-    /// Crop and flip only, ImageNet's colours.
-    pub fn new(size: usize, crop: TrainCrop) -> Self {
-        Self {
-            size,
-            crop,
-            flip: 0.5,
-            color_jitter: None,
-            rand_augment: None,
-            random_erasing: None,
-            colours: ColourStatistics::IMAGENET,
-        }
-    }
-
-    /// Checks ranges; `section` names the configuration section in messages.
-    ///
-    /// # Errors
-    /// When a value is out of range.
-    pub fn check(&self, section: &str) -> Result<(), DataError> {
-        check_size(section, self.size)?;
-        if !(0.0..=1.0).contains(&self.flip) {
-            return Err(DataError::config(format!("{section}.flip"), format!("{} must lie in 0..=1", self.flip)));
-        }
-        if let TrainCrop::RandomResized { scale, ratio, .. } = &self.crop {
-            if !(scale[0] > 0.0 && scale[0] <= scale[1] && scale[1] <= 1.0) {
-                return Err(DataError::config(
-                    format!("{section}.crop.scale"),
-                    format!("{scale:?} must be two shares of the area, rising, above 0 and at most 1"),
-                ));
-            }
-            if !(ratio[0] > 0.0 && ratio[0] <= ratio[1] && ratio[1].is_finite()) {
-                return Err(DataError::config(
-                    format!("{section}.crop.ratio"),
-                    format!("{ratio:?} must be two positive aspect ratios, rising"),
-                ));
-            }
-        }
-        let named = |error: AugmentError| DataError::config(section, error.to_string());
-        if let Some(jitter) = &self.color_jitter {
-            jitter.check().map_err(named)?;
-        }
-        if let Some(erasing) = &self.random_erasing {
-            erasing.check().map_err(named)?;
-        }
-        self.colours.check(section)
-    }
-}
-
-fn check_size(section: &str, size: usize) -> Result<(), DataError> {
-    if (1..=16384).contains(&size) {
-        return Ok(());
-    }
-    Err(DataError::config(format!("{section}.size"), format!("{size} must be a side in pixels, 1 to 16384")))
-}
-
-fn default_crop_ratio() -> f64 {
-    0.875
-}
-
-fn default_scale() -> [f64; 2] {
-    [0.08, 1.0]
-}
-
-fn default_ratio() -> [f64; 2] {
-    [0.75, 4.0 / 3.0]
-}
-
-fn bicubic() -> Filter {
-    Filter::Bicubic
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn half() -> f64 {
-    0.5
-}
+use crate::normalise::Normaliser;
+use crate::resize::{CropBox, resize_crop_into, resize_window_into};
+use crate::transform_config::{EvalTransformConfig, TrainCrop, TrainTransformConfig};
 
 /// A transform ready for use.
 #[derive(Debug, Clone)]
@@ -211,7 +29,10 @@ pub struct Transform {
 #[derive(Debug, Clone)]
 enum Kind {
     Eval(EvalTransformConfig),
-    Train { config: TrainTransformConfig, rand_augment: Option<RandAugment> },
+    Train {
+        config: Box<TrainTransformConfig>,
+        rand_augment: Option<RandAugment>,
+    },
 }
 
 thread_local! {
@@ -227,7 +48,11 @@ impl Transform {
     pub fn eval(config: &EvalTransformConfig) -> Result<Self, DataError> {
         config.check("eval transform")?;
         let normaliser = Normaliser::new(config.colours);
-        Ok(Self { size: config.size, kind: Kind::Eval(config.clone()), normaliser })
+        Ok(Self {
+            size: config.size,
+            kind: Kind::Eval(config.clone()),
+            normaliser,
+        })
     }
 
     /// The random transform of training.
@@ -238,14 +63,24 @@ impl Transform {
         config.check("train transform")?;
         // timm warps with the crop's filter.
         let interpolation = match config.crop {
-            TrainCrop::RandomResized { filter: Filter::Bilinear, .. } => Interpolation::Bilinear,
+            TrainCrop::RandomResized {
+                filter: Filter::Bilinear,
+                ..
+            } => Interpolation::Bilinear,
             _ => Interpolation::Bicubic,
         };
-        let rand_augment = config
-            .rand_augment
-            .map(|policy| RandAugment::new(policy, config.size, config.colours.mean, interpolation));
+        let rand_augment = config.rand_augment.map(|policy| {
+            RandAugment::new(policy, config.size, config.colours.mean, interpolation)
+        });
         let normaliser = Normaliser::new(config.colours);
-        Ok(Self { size: config.size, kind: Kind::Train { config: config.clone(), rand_augment }, normaliser })
+        Ok(Self {
+            size: config.size,
+            kind: Kind::Train {
+                config: Box::new(config.clone()),
+                rand_augment,
+            },
+            normaliser,
+        })
     }
 
     /// Side of the result in pixels.
@@ -259,7 +94,9 @@ impl Transform {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             self.pixels_into(image, &mut rng, cropped);
             let mut planes = self.normaliser.planar(cropped);
-            if let Kind::Train { config: TrainTransformConfig { random_erasing: Some(erasing), .. }, .. } = &self.kind {
+            if let Kind::Train { config, .. } = &self.kind
+                && let Some(erasing) = &config.random_erasing
+            {
                 erasing.apply(&mut planes, self.size, self.size, &mut rng);
             }
             planes
@@ -276,7 +113,10 @@ impl Transform {
     fn pixels_into(&self, image: &RgbImage, rng: &mut ChaCha8Rng, out: &mut RgbImage) {
         match &self.kind {
             Kind::Eval(config) => eval_pixels(image, config, out),
-            Kind::Train { config, rand_augment } => {
+            Kind::Train {
+                config,
+                rand_augment,
+            } => {
                 train_crop(image, config, rng, out);
                 if rng.random_bool(config.flip) {
                     out.flip();
@@ -295,25 +135,55 @@ impl Transform {
 fn eval_pixels(image: &RgbImage, config: &EvalTransformConfig, out: &mut RgbImage) {
     let size = config.size;
     let (width, height) = if config.resize {
-        short_side_size(image.width, image.height, (size as f64 / config.crop_ratio) as usize)
+        short_side_size(
+            image.width,
+            image.height,
+            (size as f64 / config.crop_ratio) as usize,
+        )
     } else {
         (image.width, image.height)
     };
     let (x, y) = centre_crop_origin(width, height, size);
     if let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) {
-        let window = CropBox { x, y, width: size, height: size };
-        resize_window_into(image, CropBox::whole(image), (width, height), config.filter, window, out);
+        let window = CropBox {
+            x,
+            y,
+            width: size,
+            height: size,
+        };
+        resize_window_into(
+            image,
+            CropBox::whole(image),
+            (width, height),
+            config.filter,
+            window,
+            out,
+        );
     } else {
         // Smaller than the crop, which only an unresized picture can be.
         *out = image.cropped(x, y, size, size);
     }
 }
 
-fn train_crop(image: &RgbImage, config: &TrainTransformConfig, rng: &mut ChaCha8Rng, out: &mut RgbImage) {
+fn train_crop(
+    image: &RgbImage,
+    config: &TrainTransformConfig,
+    rng: &mut ChaCha8Rng,
+    out: &mut RgbImage,
+) {
     let size = config.size;
     match config.crop {
-        TrainCrop::RandomResized { scale, ratio, filter, single_draw } => {
-            let draw = if single_draw { single_draw_crop } else { random_resized_crop };
+        TrainCrop::RandomResized {
+            scale,
+            ratio,
+            filter,
+            single_draw,
+        } => {
+            let draw = if single_draw {
+                single_draw_crop
+            } else {
+                random_resized_crop
+            };
             let crop = draw(image.width, image.height, scale, ratio, rng);
             resize_crop_into(image, crop, size, size, filter, out);
         }
@@ -321,7 +191,11 @@ fn train_crop(image: &RgbImage, config: &TrainTransformConfig, rng: &mut ChaCha8
             // A picture still too small after padding is centred.
             let mut origin = |side: usize| {
                 let room = (side + 2 * padding) as isize - size as isize;
-                if room < 0 { room / 2 - padding as isize } else { rng.random_range(0..=room as i64) as isize - padding as isize }
+                if room < 0 {
+                    room / 2 - padding as isize
+                } else {
+                    rng.random_range(0..=room as i64) as isize - padding as isize
+                }
             };
             let (x, y) = (origin(image.width), origin(image.height));
             *out = image.cropped(x, y, size, size);
@@ -332,9 +206,12 @@ fn train_crop(image: &RgbImage, config: &TrainTransformConfig, rng: &mut ChaCha8
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::augment::{ColorJitter, RandomErasing};
 
     fn picture(width: usize, height: usize) -> RgbImage {
-        let pixels = (0..3 * width * height).map(|v| (v * v % 251) as u8).collect();
+        let pixels = (0..3 * width * height)
+            .map(|v| (v * v % 251) as u8)
+            .collect();
         RgbImage::from_pixels(width, height, pixels)
     }
 
@@ -343,7 +220,10 @@ mod tests {
         let mut config = TrainTransformConfig::new(24, TrainCrop::random_resized(0.2));
         config.rand_augment = Some("rand-m9-mstd0.5-inc1".parse().unwrap());
         config.color_jitter = Some(ColorJitter::uniform(0.4));
-        config.random_erasing = Some(RandomErasing { probability: 1.0, ..RandomErasing::default() });
+        config.random_erasing = Some(RandomErasing {
+            probability: 1.0,
+            ..RandomErasing::default()
+        });
         let transform = Transform::train(&config).unwrap();
         let image = picture(50, 40);
         let first = transform.apply(&image, 7);
@@ -362,8 +242,8 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..200 {
             let out = transform.pixels(&image, seed);
-            let shift = (-2..=2).flat_map(|y| (-2..=2).map(move |x| (x, y)));
-            let found = shift.filter(|&(x, y)| image.cropped(x, y, 8, 8) == out).next();
+            let mut shift = (-2..=2).flat_map(|y| (-2..=2).map(move |x| (x, y)));
+            let found = shift.find(|&(x, y)| image.cropped(x, y, 8, 8) == out);
             seen.insert(found.expect("every result is a shift of the picture"));
         }
         assert_eq!(seen.len(), 25);
@@ -376,20 +256,34 @@ mod tests {
         let transform = Transform::eval(&config).unwrap();
         let image = picture(8, 8);
         assert_eq!(transform.pixels(&image, 0), image);
-        assert_eq!(transform.pixels(&picture(5, 8), 0), picture(5, 8).cropped(-1, 0, 8, 8));
+        assert_eq!(
+            transform.pixels(&picture(5, 8), 0),
+            picture(5, 8).cropped(-1, 0, 8, 8)
+        );
     }
 
     #[test]
     fn misspelt_keys_and_bad_ranges_are_refused() {
-        let eval: Result<EvalTransformConfig, _> = serde_json::from_str(r#"{"size": 224, "crop_ration": 1}"#);
+        let eval: Result<EvalTransformConfig, _> =
+            serde_json::from_str(r#"{"size": 224, "crop_ration": 1}"#);
         assert!(eval.unwrap_err().to_string().contains("crop_ration"));
         let train = r#"{"size": 32, "crop": {"kind": "random_resized", "scal": [0.1, 1]}}"#;
         let train: Result<TrainTransformConfig, _> = serde_json::from_str(train);
         assert!(train.unwrap_err().to_string().contains("scal"));
         let mut config = EvalTransformConfig::new(224);
         config.crop_ratio = 0.0;
-        assert!(Transform::eval(&config).unwrap_err().to_string().contains("crop_ratio"));
+        assert!(
+            Transform::eval(&config)
+                .unwrap_err()
+                .to_string()
+                .contains("crop_ratio")
+        );
         let config = TrainTransformConfig::new(224, TrainCrop::random_resized(2.0));
-        assert!(Transform::train(&config).unwrap_err().to_string().contains("crop.scale"));
+        assert!(
+            Transform::train(&config)
+                .unwrap_err()
+                .to_string()
+                .contains("crop.scale")
+        );
     }
 }

@@ -34,7 +34,7 @@ impl Ema {
 
     /// `average = decay * average + (1 - decay) * weight`.
     pub fn update(&mut self) {
-        tch::no_grad(|| kernels::lerp(&mut self.averages, &self.weights, 1.0 - self.decay));
+        tch::no_grad(|| kernels::lerp(&self.averages, &self.weights, 1.0 - self.decay));
     }
 
     /// The whole model as it is evaluated: averages where there are any, else the present value.

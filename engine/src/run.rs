@@ -68,16 +68,13 @@ impl Environment {
         Self {
             program: env!("CARGO_PKG_VERSION").into(),
             git_revision: git_revision(),
-            libtorch: LIBTORCH.into(),
+            libtorch: native::libtorch_version(),
             device: format!("{device:?}").to_lowercase(),
             threads: tch::get_num_threads(),
             seed,
         }
     }
 }
-
-/// The libtorch that tch 0.24 binds; its build script accepts no other.
-const LIBTORCH: &str = "2.11.0";
 
 fn git_revision() -> Option<String> {
     let answer = Command::new("git")

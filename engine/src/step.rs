@@ -111,7 +111,7 @@ pub(crate) fn make<T: Task>(
         return Err(StepFailure::Ended);
     };
 
-    let mut gradients: Vec<Tensor> = optimizer
+    let gradients: Vec<Tensor> = optimizer
         .groups()
         .parameters()
         .map(|parameter| parameter.tensor.grad())
@@ -125,7 +125,7 @@ pub(crate) fn make<T: Task>(
 
     let norm = read[read.len() - 1];
     if let Some(largest) = config.clip_grad {
-        clip(&mut gradients, norm, largest);
+        clip(&gradients, norm, largest);
     }
     drop(gradients);
     optimizer.step(plan.lr);
@@ -139,7 +139,7 @@ pub(crate) fn make<T: Task>(
 
 /// Scales gradients of global norm `norm` down to `largest`, in float32 and in the order of
 /// operations of `torch.nn.utils.clip_grad_norm_`.
-fn clip(gradients: &mut [Tensor], norm: f64, largest: f64) {
+fn clip(gradients: &[Tensor], norm: f64, largest: f64) {
     let factor = (norm as f32 + 1e-6).recip() * largest as f32;
     if factor < 1.0 {
         kernels::scale(gradients, f64::from(factor));
@@ -224,14 +224,14 @@ mod tests {
             .collect();
         for (label, largest) in [("loose", 100.0), ("tight", 0.7)] {
             let names = ["w", "b", "z"];
-            let mut gradients: Vec<Tensor> = names
+            let gradients: Vec<Tensor> = names
                 .iter()
                 .map(|name| golden[&format!("grad.2.{name}")].copy())
                 .collect();
             let norm = kernels::global_norm(&gradients).double_value(&[]);
             let wanted = golden[&format!("clip.{label}.norm")].double_value(&[]);
             assert!((norm - wanted).abs() < 1e-6 * wanted);
-            clip(&mut gradients, norm, largest);
+            clip(&gradients, norm, largest);
             for (name, got) in names.iter().zip(&gradients) {
                 let wanted = &golden[&format!("clip.{label}.{name}")];
                 assert!(got.allclose(wanted, 1e-6, 0.0, false), "{label} {name}");

@@ -209,3 +209,25 @@ fn misspelt_and_impossible_constants_are_refused() {
     let lars: OptimizerConfig = toml::from_str("name = \"lars\"").unwrap();
     lars.check().unwrap();
 }
+
+/// As in torch, a parameter that took no part in the loss keeps value and moments: no decay, no
+/// momentum, though it had a gradient before.
+#[test]
+fn a_parameter_without_a_gradient_is_left_alone() {
+    let golden = golden();
+    let vs = model(&golden);
+    let config: OptimizerConfig = toml::from_str("name = \"adamw\"").unwrap();
+    let mut optimizer = Optimizer::new(&config, groups(&vs));
+    backward(&golden, &vs, 3);
+    optimizer.step(0.1);
+    optimizer.clear_gradients();
+    let before = vs.variables()["w"].copy();
+    (vs.variables()["b"].shallow_clone() * 2.0)
+        .sum(Kind::Float)
+        .backward();
+    optimizer.step(0.1);
+    assert!(vs.variables()["w"].equal(&before));
+    let steps: HashMap<String, Tensor> = optimizer.state().into_iter().collect();
+    assert_eq!(steps["step.w"].int64_value(&[]), 1);
+    assert_eq!(steps["step.b"].int64_value(&[]), 2);
+}

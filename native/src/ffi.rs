@@ -29,6 +29,37 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub fn deepmim_autocast_enter();
     pub fn deepmim_autocast_leave();
+    pub fn deepmim_fused_adamw(
+        parameters: *const *mut C_tensor,
+        gradients: *const *mut C_tensor,
+        exp_avg: *const *mut C_tensor,
+        exp_avg_sq: *const *mut C_tensor,
+        count: usize,
+        lr: f64,
+        beta1: f64,
+        beta2: f64,
+        eps: f64,
+        weight_decay: f64,
+        step: i64,
+    ) -> *mut c_char;
+    pub fn deepmim_foreach_norm(
+        tensors: *const *mut C_tensor,
+        count: usize,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub fn deepmim_foreach_scale(
+        tensors: *const *mut C_tensor,
+        count: usize,
+        factor: f64,
+    ) -> *mut c_char;
+    pub fn deepmim_foreach_lerp(
+        targets: *const *mut C_tensor,
+        sources: *const *mut C_tensor,
+        count: usize,
+        weight: f64,
+    ) -> *mut c_char;
+    pub fn deepmim_clear_grad(tensor: *mut C_tensor);
+    pub fn deepmim_libtorch_version() -> *const c_char;
 }
 
 /// Turns the shim's answer into a result and frees its message.

@@ -2,6 +2,9 @@
 //!
 //! - [`checkpoint`]: activation checkpointing, a custom autograd function around a Rust closure;
 //! - [`Autocast`]: bfloat16 autocast on the CPU and on CUDA;
+//! - [`fused_adamw`] and the `foreach_*` functions: one call for many tensors;
+//! - [`clear_grad`]: a gradient that is none, not zero;
+//! - [`keep_freed_memory`]: spares a training step the page faults of its large tensors;
 //! - [`load_cuda`]: makes libtorch's CUDA half visible to a program linked against its CPU half.
 //!
 //! This is the only crate with `unsafe` code. The C++ half is `shim.cpp`.
@@ -12,10 +15,17 @@ mod autocast;
 mod checkpoint;
 mod cuda;
 mod ffi;
+mod lists;
+mod memory;
 
 pub use autocast::Autocast;
 pub use checkpoint::checkpoint;
 pub use cuda::load_cuda;
+pub use lists::{
+    AdamWConstants, clear_grad, foreach_lerp, foreach_norm, foreach_scale, fused_adamw,
+    libtorch_version,
+};
+pub use memory::keep_freed_memory;
 
 /// An exception that libtorch raised inside the shim.
 #[derive(Debug, thiserror::Error)]

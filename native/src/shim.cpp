@@ -6,10 +6,12 @@
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/version.h>
 
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -103,6 +105,15 @@ char *guarded(Body body) {
   }
 }
 
+std::vector<at::Tensor> list(at::Tensor *const *tensors, size_t count) {
+  std::vector<at::Tensor> result;
+  result.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    result.push_back(*tensors[i]);
+  }
+  return result;
+}
+
 }  // namespace
 
 extern "C" {
@@ -138,5 +149,62 @@ void deepmim_autocast_leave() {
     at::autocast::clear_cache();
   }
 }
+
+// All parameters are at update number `step`; the kernel only reads it, so they share one tensor.
+char *deepmim_fused_adamw(at::Tensor *const *parameters, at::Tensor *const *gradients,
+                          at::Tensor *const *exp_avg, at::Tensor *const *exp_avg_sq, size_t count,
+                          double lr, double beta1, double beta2, double eps, double weight_decay,
+                          int64_t step) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    auto weights = list(parameters, count);
+    if (weights.empty()) {
+      return;
+    }
+    auto grads = list(gradients, count);
+    for (size_t i = 0; i < count; ++i) {
+      // The kernel walks memory in order: a transposed gradient would go to the wrong numbers.
+      if (grads[i].strides() != weights[i].strides()) {
+        grads[i] = at::empty_like(weights[i]).copy_(grads[i]);
+      }
+    }
+    auto count_of_updates =
+        at::full({}, static_cast<double>(step), weights[0].options().dtype(at::kFloat));
+    std::vector<at::Tensor> steps(count, count_of_updates);
+    at::_fused_adamw_(weights, grads, list(exp_avg, count), list(exp_avg_sq, count), {}, steps, lr,
+                      beta1, beta2, weight_decay, eps, /*amsgrad=*/false, /*maximize=*/false);
+  });
+}
+
+char *deepmim_foreach_norm(at::Tensor *const *tensors, size_t count, at::Tensor **output) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    auto norms = at::_foreach_norm(list(tensors, count), 2);
+    *output = new at::Tensor(at::linalg_vector_norm(at::stack(norms)));
+  });
+}
+
+char *deepmim_foreach_scale(at::Tensor *const *tensors, size_t count, double factor) {
+  return guarded([&] {
+    if (count > 0) {
+      at::NoGradGuard no_grad;
+      at::_foreach_mul_(list(tensors, count), factor);
+    }
+  });
+}
+
+char *deepmim_foreach_lerp(at::Tensor *const *targets, at::Tensor *const *sources, size_t count,
+                           double weight) {
+  return guarded([&] {
+    if (count > 0) {
+      at::NoGradGuard no_grad;
+      at::_foreach_lerp_(list(targets, count), list(sources, count), weight);
+    }
+  });
+}
+
+void deepmim_clear_grad(at::Tensor *tensor) { tensor->mutable_grad().reset(); }
+
+const char *deepmim_libtorch_version() { return TORCH_VERSION; }
 
 }  // extern "C"

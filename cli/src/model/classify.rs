@@ -8,7 +8,7 @@ use data::{Class, ClassificationSample, Orientation, Transform, decode_file, rea
 use deepmim_cli::{
     EvalArgs, Failure, FinetuneArgs, LoadedSet, PredictArgs, RunArgs, print_json, print_text,
 };
-use engine::{Checkpoint, BatchSource, EvaluateOptions, StepContext, StopFlag, Task, Trainer};
+use engine::{BatchSource, Checkpoint, EvaluateOptions, StepContext, StopFlag, Task, Trainer};
 use tch::{Device, nn};
 
 use crate::device;
@@ -26,7 +26,10 @@ pub fn finetune(args: &FinetuneArgs) -> Result<(), Failure> {
     let init = match &args.init {
         Some(path) => Some(Weights::find(path, args.dialect, &recipe.init)?),
         None if args.dialect.is_some() => {
-            return Err(anyhow::anyhow!("--dialect names the scheme of --init: give both, or neither").into());
+            return Err(anyhow::anyhow!(
+                "--dialect names the scheme of --init: give both, or neither"
+            )
+            .into());
         }
         None => None,
     };
@@ -36,7 +39,12 @@ pub fn finetune(args: &FinetuneArgs) -> Result<(), Failure> {
 }
 
 /// Trains in one run folder, evaluates, and writes the predictions into it.
-pub fn train(recipe: &ClassifyRecipe, name: &str, init: Option<&Weights>, args: &RunArgs) -> Result<Evaluation, Failure> {
+pub fn train(
+    recipe: &ClassifyRecipe,
+    name: &str,
+    init: Option<&Weights>,
+    args: &RunArgs,
+) -> Result<Evaluation, Failure> {
     let config = &recipe.trainer;
     let train = recipe.data.open_train(config.batch_size, config.seed)?;
     let val = recipe.data.open_val()?;
@@ -47,7 +55,8 @@ pub fn train(recipe: &ClassifyRecipe, name: &str, init: Option<&Weights>, args: 
     let session = Session::open(args, name, &recipe.run.device, recipe, config)?;
     let vs = nn::VarStore::new(session.device);
     let task = ClassificationTask::new(&vs, &recipe.model, config.optimizer.weight_decay())?;
-    let goes_on = session.run.resuming() && Checkpoint::latest(&session.run.checkpoints())?.0.is_some();
+    let goes_on =
+        session.run.resuming() && Checkpoint::latest(&session.run.checkpoints())?.0.is_some();
     if let Some(weights) = init
         && !goes_on
     {
@@ -67,8 +76,13 @@ pub fn train(recipe: &ClassifyRecipe, name: &str, init: Option<&Weights>, args: 
     let mut last = None;
     let outcome = trainer.fit(&task, &Batches(&train.loader), |epoch, task| {
         // Predictions of the last epoch are what a comparison reads; earlier ones are only numbers.
-        let wanted = if epoch + 1 == config.epochs { files.wanted(&names) } else { EvaluationFiles::default() };
-        let evaluation = classification::evaluate(task, Batches(&val.loader).epoch(0, 0), &options, &wanted)?;
+        let wanted = if epoch + 1 == config.epochs {
+            files.wanted(&names)
+        } else {
+            EvaluationFiles::default()
+        };
+        let evaluation =
+            classification::evaluate(task, Batches(&val.loader).epoch(0, 0), &options, &wanted)?;
         let rows = evaluation.report().rows().to_vec();
         last = Some(evaluation);
         Ok(rows)
@@ -79,7 +93,11 @@ pub fn train(recipe: &ClassifyRecipe, name: &str, init: Option<&Weights>, args: 
             evaluation.report().write_json(&files.report)?;
             Ok(evaluation)
         }
-        None => Err(anyhow::anyhow!("the run in {} is finished already; evaluate it with deepmim eval", folder.display()).into()),
+        None => Err(anyhow::anyhow!(
+            "the run in {} is finished already; evaluate it with deepmim eval",
+            folder.display()
+        )
+        .into()),
     }
 }
 
@@ -104,7 +122,12 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), Failure> {
         stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
     };
     let names = class_list(val.dataset.classes());
-    let evaluation = match classification::evaluate(&model.task, Batches(&val.loader).epoch(0, 0), &options, &files.wanted(&names)) {
+    let evaluation = match classification::evaluate(
+        &model.task,
+        Batches(&val.loader).epoch(0, 0),
+        &options,
+        &files.wanted(&names),
+    ) {
         Err(engine::EngineError::Stopped) => {
             return Err(Failure::Interrupted("stopped; nothing was written".into()));
         }
@@ -112,7 +135,11 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), Failure> {
     };
     let report = evaluation.report();
     report.write_json(&files.report)?;
-    if args.json { print_json(&report.to_json())? } else { print_text(&report)? }
+    if args.json {
+        print_json(&report.to_json())?
+    } else {
+        print_text(&report)?
+    }
     eprintln!("predictions and classes: {}", out.display());
     Ok(())
 }
@@ -152,7 +179,10 @@ pub fn predict(args: &PredictArgs) -> Result<(), Failure> {
     for answer in &answers {
         print_text(&answer.picture)?;
         for class in &answer.top {
-            let name = class.name.clone().unwrap_or_else(|| format!("class {}", class.class));
+            let name = class
+                .name
+                .clone()
+                .unwrap_or_else(|| format!("class {}", class.class));
             print_text(&format!("  {:5.1} %  {name}", 100.0 * class.probability))?;
         }
     }
@@ -170,13 +200,22 @@ impl Model {
     fn restore(recipe: &ClassifyRecipe, args: &deepmim_cli::WeightsArgs) -> anyhow::Result<Self> {
         let weights = Weights::find(&args.weights, args.dialect, &recipe.init)?;
         let device = device::parse(&recipe.run.device)?;
-        if let Some(threads) = recipe.trainer.threads.and_then(|threads| i32::try_from(threads).ok()) {
+        if let Some(threads) = recipe
+            .trainer
+            .threads
+            .and_then(|threads| i32::try_from(threads).ok())
+        {
             tch::set_num_threads(threads);
         }
         let vs = nn::VarStore::new(device);
-        let task = ClassificationTask::new(&vs, &recipe.model, recipe.trainer.optimizer.weight_decay())?;
+        let task =
+            ClassificationTask::new(&vs, &recipe.model, recipe.trainer.optimizer.weight_decay())?;
         weights.restore(&vs, &recipe.init)?;
-        Ok(Self { task, device, weights })
+        Ok(Self {
+            task,
+            device,
+            weights,
+        })
     }
 }
 
@@ -189,7 +228,8 @@ struct Files {
 
 impl Files {
     fn new(folder: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(Self {
             predictions: folder.join("predictions.csv"),
             per_class: folder.join("per_class.csv"),
@@ -198,10 +238,13 @@ impl Files {
     }
 
     fn wanted<'a>(&'a self, class_names: &'a [String]) -> EvaluationFiles<'a> {
-        EvaluationFiles { predictions: Some(&self.predictions), per_class: Some(&self.per_class), class_names }
+        EvaluationFiles {
+            predictions: Some(&self.predictions),
+            per_class: Some(&self.per_class),
+            class_names,
+        }
     }
 }
-
 
 fn check_classes(recipe: &ClassifyRecipe, set: &LoadedSet, which: &str) -> anyhow::Result<()> {
     let found = set.dataset.classes().len();
@@ -218,7 +261,8 @@ fn check_classes(recipe: &ClassifyRecipe, set: &LoadedSet, which: &str) -> anyho
 /// The class names, once both sets are known to have the same classes in the same order.
 fn same_classes(train: &LoadedSet, val: &LoadedSet) -> anyhow::Result<Vec<String>> {
     let (ours, theirs) = (train.dataset.classes(), val.dataset.classes());
-    if let Some(at) = (0..ours.len().min(theirs.len())).find(|at| ours[*at].key != theirs[*at].key) {
+    if let Some(at) = (0..ours.len().min(theirs.len())).find(|at| ours[*at].key != theirs[*at].key)
+    {
         bail!(
             "class {at} is {} in the training set and {} in the validation set: the two must have the same classes in the same order (deepmim data check says more)",
             ours[at].key,
@@ -234,20 +278,40 @@ fn class_list(classes: &[Class]) -> Vec<String> {
 
 fn write_classes(folder: &Path, classes: &[Class]) -> anyhow::Result<()> {
     let path = folder.join(CLASSES);
-    let text: String = classes.iter().map(|class| format!("{}\t{}\n", class.key, class.name)).collect();
+    let text: String = classes
+        .iter()
+        .map(|class| format!("{}\t{}\n", class.key, class.name))
+        .collect();
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Names from `--classes`, from the run, or from the data set where it is there; else none.
-fn class_names(args: &PredictArgs, recipe: &ClassifyRecipe, weights: &Weights) -> anyhow::Result<Option<Vec<String>>> {
-    let in_run = weights.run.as_ref().map(|run| run.join(CLASSES)).filter(|path| path.is_file());
+fn class_names(
+    args: &PredictArgs,
+    recipe: &ClassifyRecipe,
+    weights: &Weights,
+) -> anyhow::Result<Option<Vec<String>>> {
+    let in_run = weights
+        .run
+        .as_ref()
+        .map(|run| run.join(CLASSES))
+        .filter(|path| path.is_file());
     if let Some(path) = args.classes.clone().or(in_run) {
         let names = class_list(&read_classes(&path)?);
         if names.len() as i64 != recipe.model.classes {
-            bail!("{} has {} lines and the model {} classes: give one name a line", path.display(), names.len(), recipe.model.classes);
+            bail!(
+                "{} has {} lines and the model {} classes: give one name a line",
+                path.display(),
+                names.len(),
+                recipe.model.classes
+            );
         }
         return Ok(Some(names));
     }
-    let from_data = recipe.data.open_val().ok().map(|set| class_list(set.dataset.classes()));
+    let from_data = recipe
+        .data
+        .open_val()
+        .ok()
+        .map(|set| class_list(set.dataset.classes()));
     Ok(from_data.filter(|names| names.len() as i64 == recipe.model.classes))
 }

@@ -14,12 +14,18 @@ use crate::session::path_value;
 use crate::weights::Weights;
 use crate::{classify, pretrain};
 
-const PRETRAIN_MAE: (&str, &str) =
-    ("configs/demo/pretrain_mae.toml", include_str!("../../../configs/demo/pretrain_mae.toml"));
-const PRETRAIN_DEEPMIM: (&str, &str) =
-    ("configs/demo/pretrain_deepmim.toml", include_str!("../../../configs/demo/pretrain_deepmim.toml"));
-const FINETUNE: (&str, &str) =
-    ("configs/demo/finetune.toml", include_str!("../../../configs/demo/finetune.toml"));
+const PRETRAIN_MAE: (&str, &str) = (
+    "configs/demo/pretrain_mae.toml",
+    include_str!("../../../configs/demo/pretrain_mae.toml"),
+);
+const PRETRAIN_DEEPMIM: (&str, &str) = (
+    "configs/demo/pretrain_deepmim.toml",
+    include_str!("../../../configs/demo/pretrain_deepmim.toml"),
+);
+const FINETUNE: (&str, &str) = (
+    "configs/demo/finetune.toml",
+    include_str!("../../../configs/demo/finetune.toml"),
+);
 
 /// A row of the table: what the trunk started from, how it did, and what that cost.
 struct Row {
@@ -34,7 +40,8 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     let started = Instant::now();
     let pictures = args.out.join("data");
     if pictures.is_dir() {
-        std::fs::remove_dir_all(&pictures).with_context(|| format!("cannot empty {}", pictures.display()))?;
+        std::fs::remove_dir_all(&pictures)
+            .with_context(|| format!("cannot empty {}", pictures.display()))?;
     }
     let config = SynthClassificationConfig {
         classes: 10,
@@ -45,10 +52,19 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
         format: PictureFormat::Png,
     };
     let drawn = synth_classification(&pictures, &config)?;
-    eprintln!("data: {} pictures of {} classes in {}", drawn.pictures, drawn.classes.len(), pictures.display());
+    eprintln!(
+        "data: {} pictures of {} classes in {}",
+        drawn.pictures,
+        drawn.classes.len(),
+        pictures.display()
+    );
 
     let mut rows = Vec::new();
-    for (name, recipe) in [("random", None), ("MAE", Some(PRETRAIN_MAE)), ("DeepMIM", Some(PRETRAIN_DEEPMIM))] {
+    for (name, recipe) in [
+        ("random", None),
+        ("MAE", Some(PRETRAIN_MAE)),
+        ("DeepMIM", Some(PRETRAIN_DEEPMIM)),
+    ] {
         let folder = name.to_lowercase();
         let clock = Instant::now();
         let init = match recipe {
@@ -65,12 +81,18 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
         eprintln!("fine-tuning: {name}");
         let clock = Instant::now();
         let recipe = ClassifyRecipe::from_text(&text(FINETUNE, &pictures, args.seed)?, "finetune")?;
-        let weights = init.map(|path| Weights::find(&path, None, &recipe.init)).transpose()?;
+        let weights = init
+            .map(|path| Weights::find(&path, None, &recipe.init))
+            .transpose()?;
         let out = args.out.join(format!("{folder}_finetune"));
         let evaluation = classify::train(&recipe, &folder, weights.as_ref(), &into(&out))?;
         rows.push(Row {
             name,
-            pretrain_seconds: if weights.is_some() { pretrain_seconds } else { 0.0 },
+            pretrain_seconds: if weights.is_some() {
+                pretrain_seconds
+            } else {
+                0.0
+            },
             finetune_seconds: clock.elapsed().as_secs_f64(),
             evaluation,
         });
@@ -95,13 +117,25 @@ fn text((name, text): (&str, &str), pictures: &Path, seed: u64) -> anyhow::Resul
 }
 
 fn into(out: &Path) -> RunArgs {
-    RunArgs { out: Some(out.to_owned()), resume: false, overwrite: true }
+    RunArgs {
+        out: Some(out.to_owned()),
+        resume: false,
+        overwrite: true,
+    }
 }
 
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN);
-    table.set_header(["start", "top-1 %", "± 95 %", "top-5 %", "loss", "pre-training s", "fine-tuning s"]);
+    table.set_header([
+        "start",
+        "top-1 %",
+        "± 95 %",
+        "top-5 %",
+        "loss",
+        "pre-training s",
+        "fine-tuning s",
+    ]);
     for row in rows {
         let report = row.evaluation.report();
         let value = |name: &str| report.get(name).unwrap_or(f64::NAN);

@@ -7,7 +7,11 @@ use tch::{Cuda, Device};
 pub fn parse(name: &str) -> anyhow::Result<Device> {
     match name {
         "cpu" => Ok(Device::Cpu),
-        "auto" => Ok(if native::load_cuda() && Cuda::is_available() { Device::Cuda(0) } else { Device::Cpu }),
+        "auto" => Ok(if native::load_cuda() && Cuda::is_available() {
+            Device::Cuda(0)
+        } else {
+            Device::Cpu
+        }),
         _ => {
             let index = match name.strip_prefix("cuda") {
                 Some("") => 0,
@@ -18,7 +22,9 @@ pub fn parse(name: &str) -> anyhow::Result<Device> {
                 None => bail!("device {name}: write auto, cpu, cuda or cuda:0"),
             };
             if !native::load_cuda() {
-                bail!("device {name}: this libtorch has no CUDA; set LIBTORCH to one that has and build again, or use --device cpu");
+                bail!(
+                    "device {name}: this libtorch has no CUDA; set LIBTORCH to one that has and build again, or use --device cpu"
+                );
             }
             let count = usize::try_from(Cuda::device_count()).unwrap_or(0);
             if index >= count {
@@ -38,7 +44,10 @@ mod tests {
         assert_eq!(parse("cpu").unwrap(), Device::Cpu);
         for name in ["gpu", "cuda:x", "cuda0", "cuda:99"] {
             let message = parse(name).unwrap_err().to_string();
-            assert!(message.starts_with(&format!("device {name}: ")), "{message}");
+            assert!(
+                message.starts_with(&format!("device {name}: ")),
+                "{message}"
+            );
         }
     }
 }

@@ -61,7 +61,12 @@ fn native_names() -> Dialect {
 
 impl Default for InitSection {
     fn default() -> Self {
-        Self { dialect: native_names(), part: None, may_miss: Vec::new(), may_ignore: Vec::new() }
+        Self {
+            dialect: native_names(),
+            part: None,
+            may_miss: Vec::new(),
+            may_ignore: Vec::new(),
+        }
     }
 }
 
@@ -110,9 +115,18 @@ pub fn expect(text: &RecipeText, wanted: TaskKind, command: &str) -> anyhow::Res
     };
     match text.string("task") {
         Some(task) if task == word => Ok(()),
-        Some("pretrain" | "classify") => bail!("{} is not a recipe for deepmim {command}: start it with {other}", text.name()),
-        Some(task) => bail!("{}: task = \"{task}\" is not known; write \"pretrain\" or \"classify\"", text.name()),
-        None => bail!("{}: the first key must be task = \"pretrain\" or \"classify\"", text.name()),
+        Some("pretrain" | "classify") => bail!(
+            "{} is not a recipe for deepmim {command}: start it with {other}",
+            text.name()
+        ),
+        Some(task) => bail!(
+            "{}: task = \"{task}\" is not known; write \"pretrain\" or \"classify\"",
+            text.name()
+        ),
+        None => bail!(
+            "{}: the first key must be task = \"pretrain\" or \"classify\"",
+            text.name()
+        ),
     }
 }
 
@@ -151,7 +165,10 @@ impl ClassifyRecipe {
             ("eval_transform", recipe.data.eval_transform.size),
         ] {
             if size as i64 != side {
-                bail!("{}: data.{key}.size is {size} and model.trunk.image_size is {side}; they must be equal", text.name());
+                bail!(
+                    "{}: data.{key}.size is {size} and model.trunk.image_size is {side}; they must be equal",
+                    text.name()
+                );
             }
         }
         Ok(recipe)

@@ -15,6 +15,7 @@ use clap::Parser;
 use deepmim_cli::{Cli, Command, Failure, finish};
 
 fn main() -> ExitCode {
+    native::keep_freed_memory();
     finish(run(Cli::parse().command))
 }
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use data::{ClassificationDataset, ClassificationSample, Loader};
 use deepmim_cli::{Failure, RecipeArgs, RecipeText, RunArgs};
-use engine::{BatchSource, Environment, Existing, Outcome, RunDir, SampleBatch, StopFlag, TrainerConfig};
+use engine::{
+    BatchSource, Environment, Existing, Outcome, RunDir, SampleBatch, StopFlag, TrainerConfig,
+};
 use serde::Serialize;
 use tch::Device;
 
@@ -34,7 +36,9 @@ pub fn replace(text: &mut RecipeText, args: &RecipeArgs) -> anyhow::Result<()> {
 
 /// A path as a recipe's value.
 pub fn path_value(path: &std::path::Path) -> anyhow::Result<toml::Value> {
-    let text = path.to_str().with_context(|| format!("{} is not UTF-8, so no recipe can hold it", path.display()))?;
+    let text = path
+        .to_str()
+        .with_context(|| format!("{} is not UTF-8, so no recipe can hold it", path.display()))?;
     Ok(text.into())
 }
 
@@ -59,20 +63,31 @@ impl Session {
         trainer: &TrainerConfig,
     ) -> Result<Self, Failure> {
         let device = device::parse(device_name)?;
-        let path = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name));
+        let path = args
+            .out
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("runs").join(name));
         let existing = match (args.resume, args.overwrite) {
             (true, _) => Existing::Resume,
             (_, true) => Existing::Overwrite,
             _ => Existing::Refuse,
         };
-        let resolved = toml::to_string_pretty(recipe).context("the recipe cannot be written out")?;
+        let resolved =
+            toml::to_string_pretty(recipe).context("the recipe cannot be written out")?;
         let run = RunDir::open(&path, existing, &resolved)?;
-        if let Some(threads) = trainer.threads.and_then(|threads| i32::try_from(threads).ok()) {
+        if let Some(threads) = trainer
+            .threads
+            .and_then(|threads| i32::try_from(threads).ok())
+        {
             tch::set_num_threads(threads);
         }
         tch::manual_seed(trainer.seed as i64);
         run.write_environment(&Environment::current(device, trainer.seed))?;
-        Ok(Self { device, run, stop: StopFlag::on_signals().context("signal handlers cannot be installed")? })
+        Ok(Self {
+            device,
+            run,
+            stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
+        })
     }
 }
 
@@ -91,7 +106,11 @@ impl BatchSource for Batches<'_> {
         epoch: u64,
         skip_batches: usize,
     ) -> Box<dyn Iterator<Item = SampleBatch<ClassificationSample>> + '_> {
-        Box::new(self.0.epoch(epoch, skip_batches).map(|batch| batch.map_err(Into::into)))
+        Box::new(
+            self.0
+                .epoch(epoch, skip_batches)
+                .map(|batch| batch.map_err(Into::into)),
+        )
     }
 }
 

@@ -37,7 +37,10 @@ pub fn dialect(argument: DialectArg) -> Dialect {
 pub fn file(path: &Path) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
     if !path.is_dir() {
         if !path.exists() {
-            bail!("{} is not there: give a checkpoint file or a run's folder", path.display());
+            bail!(
+                "{} is not there: give a checkpoint file or a run's folder",
+                path.display()
+            );
         }
         return Ok((path.to_owned(), None));
     }
@@ -45,14 +48,25 @@ pub fn file(path: &Path) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
     for warning in warnings {
         eprintln!("warning: {warning}");
     }
-    let newest = newest
-        .with_context(|| format!("{} holds no checkpoint: give a run's folder or a checkpoint file", path.display()))?;
-    Ok((newest.ema().unwrap_or_else(|| newest.weights()), Some(path.to_owned())))
+    let newest = newest.with_context(|| {
+        format!(
+            "{} holds no checkpoint: give a run's folder or a checkpoint file",
+            path.display()
+        )
+    })?;
+    Ok((
+        newest.ema().unwrap_or_else(|| newest.weights()),
+        Some(path.to_owned()),
+    ))
 }
 
 impl Weights {
     /// Resolves a path. The dialect is the one asked for; a run's folder is our own; else the recipe's.
-    pub fn find(path: &Path, asked: Option<DialectArg>, init: &InitSection) -> anyhow::Result<Self> {
+    pub fn find(
+        path: &Path,
+        asked: Option<DialectArg>,
+        init: &InitSection,
+    ) -> anyhow::Result<Self> {
         let (file, run) = file(path)?;
         let dialect = match asked {
             Some(asked) => dialect(asked),
@@ -65,7 +79,11 @@ impl Weights {
     fn read(&self, part: Option<&str>) -> anyhow::Result<StateDict> {
         let translated = self.dialect.read(&self.file, part)?;
         if !translated.dropped.is_empty() {
-            eprintln!("{}: {} entries are no part of a vision trunk and were left out", self.file.display(), translated.dropped.len());
+            eprintln!(
+                "{}: {} entries are no part of a vision trunk and were left out",
+                self.file.display(),
+                translated.dropped.len()
+            );
         }
         Ok(translated.state)
     }
@@ -77,12 +95,25 @@ impl Weights {
             may_ignore: init.may_ignore.clone(),
             resample_positions: true,
         };
-        Ok(load_into(vs, "", &self.read(init.part.as_deref())?, &options)?)
+        Ok(load_into(
+            vs,
+            "",
+            &self.read(init.part.as_deref())?,
+            &options,
+        )?)
     }
 
     /// Trained weights into the same model: nothing may miss.
     pub fn restore(&self, vs: &nn::VarStore, init: &InitSection) -> anyhow::Result<LoadReport> {
-        let options = LoadOptions { resample_positions: true, ..LoadOptions::default() };
-        Ok(load_into(vs, "", &self.read(init.part.as_deref())?, &options)?)
+        let options = LoadOptions {
+            resample_positions: true,
+            ..LoadOptions::default()
+        };
+        Ok(load_into(
+            vs,
+            "",
+            &self.read(init.part.as_deref())?,
+            &options,
+        )?)
     }
 }

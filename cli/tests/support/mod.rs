@@ -10,14 +10,21 @@ pub fn root() -> PathBuf {
 
 /// A recipe of `configs/smoke`.
 pub fn smoke(name: &str) -> String {
-    root().join("configs/smoke").join(name).display().to_string()
+    root()
+        .join("configs/smoke")
+        .join(name)
+        .display()
+        .to_string()
 }
 
 /// `deepmim` with arguments, in a folder; two libtorch threads, whatever the machine has, because a
 /// sum's bits depend on how many threads share it.
 pub fn deepmim(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_deepmim"));
-    command.args(arguments).current_dir(folder).env("OMP_NUM_THREADS", "2");
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env("OMP_NUM_THREADS", "2");
     command
 }
 
@@ -35,7 +42,11 @@ pub fn run(folder: &Path, arguments: &[&str]) -> String {
 
 /// Runs and expects a failure with exit code `code`, told in one line; gives that line.
 pub fn fails(folder: &Path, code: i32, arguments: &[&str]) -> String {
-    one_sentence(&deepmim(folder, arguments).output().unwrap(), code, &arguments.join(" "))
+    one_sentence(
+        &deepmim(folder, arguments).output().unwrap(),
+        code,
+        &arguments.join(" "),
+    )
 }
 
 /// The last line of stderr, which must be the only error line; nothing on stdout, no panic.
@@ -44,7 +55,10 @@ pub fn one_sentence(output: &Output, code: i32, what: &str) -> String {
     assert_eq!(output.status.code(), Some(code), "{what}: {stderr}");
     assert!(output.stdout.is_empty(), "{what} wrote to stdout");
     assert!(!stderr.contains("panicked"), "{what}: {stderr}");
-    let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    let errors: Vec<&str> = stderr
+        .lines()
+        .filter(|line| line.starts_with("error: "))
+        .collect();
     assert_eq!(errors.len(), 1, "{what}: {stderr}");
     assert_eq!(stderr.lines().last(), Some(errors[0]), "{what}: {stderr}");
     errors[0].to_owned()
@@ -54,7 +68,21 @@ pub fn one_sentence(output: &Output, code: i32, what: &str) -> String {
 pub fn draw(folder: &Path) {
     run(
         folder,
-        &["data", "synth", "classification", "--out", "data", "--classes", "4", "--per-class", "12", "--val-per-class", "5", "--size", "32"],
+        &[
+            "data",
+            "synth",
+            "classification",
+            "--out",
+            "data",
+            "--classes",
+            "4",
+            "--per-class",
+            "12",
+            "--val-per-class",
+            "5",
+            "--size",
+            "32",
+        ],
     );
 }
 

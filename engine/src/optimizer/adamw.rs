@@ -79,7 +79,7 @@ impl AdamW {
                     weight_decay: group.weight_decay,
                     step,
                 };
-                kernels::adamw(batch, &constants);
+                kernels::adamw(&batch, &constants);
             }
         }
     }

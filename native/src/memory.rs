@@ -1,0 +1,25 @@
+//! How the C library hands freed memory back.
+
+/// Lets the process keep memory that libtorch frees, instead of returning it to the system.
+///
+/// On a CPU, libtorch allocates and frees every intermediate tensor at each step. glibc maps blocks
+/// above 32 MB anew each time and trims its heap, so a step pays a page fault for every 4 KB of its
+/// large tensors: about 4 % of a ViT-B fine-tuning step at batch 16. Call it once, before training
+/// or evaluating. Does nothing where the C library is not glibc.
+pub fn keep_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        const M_TRIM_THRESHOLD: i32 = -1;
+        const M_TOP_PAD: i32 = -2;
+        const M_MMAP_THRESHOLD: i32 = -3;
+        unsafe extern "C" {
+            fn mallopt(parameter: i32, value: i32) -> i32;
+        }
+        // SAFETY: sets three numbers of the allocator. One that an older glibc refuses stays as it is.
+        unsafe {
+            mallopt(M_MMAP_THRESHOLD, 1 << 30);
+            mallopt(M_TRIM_THRESHOLD, i32::MAX);
+            mallopt(M_TOP_PAD, 64 << 20);
+        }
+    }
+}

@@ -297,7 +297,7 @@ pub enum DataCommand {
 /// `data synth …`.
 #[derive(Debug, Subcommand)]
 pub enum SynthCommand {
-    /// Class folders of drawn pictures: DIR/train/<class>/ and DIR/val/<class>/
+    /// Class folders of drawn pictures: DIR/train/CLASS/ and DIR/val/CLASS/
     Classification {
         /// Folder to make
         #[arg(long, value_name = "DIR")]

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use data::{
-    CheckOptions, ClassificationConfig, PictureFormat, SynthClassificationConfig,
-    check_classification, synth_classification,
+    CheckOptions, ClassificationConfig, ClassificationData, PictureData, PictureFormat,
+    SynthClassificationConfig, check_classification, synth_classification,
 };
 use deepmim_cli::{
-    CheckArgs, ClassificationData, Cli, Command, DataCommand, Failure, PictureData, RecipeText,
-    SynthCommand, finish, print_json, print_text, under,
+    CheckArgs, Cli, Command, DataCommand, Failure, RecipeText, SynthCommand, finish, print_json,
+    print_text,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -96,7 +96,7 @@ fn from_recipe(args: &CheckArgs) -> anyhow::Result<CheckOptions> {
     if text.string("task") == Some("pretrain") {
         let data: PictureData = text.section("data")?;
         return Ok(CheckOptions {
-            train: Some(under(&data.root, &data.train)),
+            train: Some(data.train.under(&data.root)),
             ..CheckOptions::default()
         });
     }
@@ -104,8 +104,8 @@ fn from_recipe(args: &CheckArgs) -> anyhow::Result<CheckOptions> {
     let model: toml::Table = text.section("model")?;
     let classes = model.get("classes").and_then(toml::Value::as_integer);
     Ok(CheckOptions {
-        train: Some(under(&data.root, &data.train)),
-        val: Some(under(&data.root, &data.val)),
+        train: Some(data.train.under(&data.root)),
+        val: Some(data.val.under(&data.root)),
         expected_classes: classes.and_then(|count| usize::try_from(count).ok()),
     })
 }

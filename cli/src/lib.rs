@@ -5,7 +5,6 @@
 //! `deepmim-data`, for those that need a model `deepmim-model`; both lie beside it.
 
 mod args;
-mod dataset;
 mod failure;
 mod print;
 mod recipe;
@@ -15,7 +14,6 @@ pub use args::{
     EvalArgs, FinetuneArgs, PredictArgs, PretrainArgs, RecipeArgs, RunArgs, SynthCommand,
     WeightsArgs,
 };
-pub use dataset::{ClassificationData, LoadedSet, PictureData, under};
 pub use failure::{Failure, finish};
 pub use print::{print_json, print_text};
 pub use recipe::RecipeText;

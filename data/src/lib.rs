@@ -20,6 +20,7 @@ mod listing;
 mod loader;
 mod normalise;
 mod pending;
+mod recipe;
 mod report;
 mod resize;
 mod synth;
@@ -39,6 +40,7 @@ pub use geometry::{centre_crop_origin, random_resized_crop, short_side_size, sin
 pub use image::RgbImage;
 pub use loader::{EpochIter, Loader, LoaderConfig};
 pub use normalise::ColourStatistics;
+pub use recipe::{ClassificationData, LoadedSet, PictureData};
 pub use report::{CheckReport, Finding, Severity, SplitSummary};
 pub use resize::{CropBox, resize, resize_crop, resize_crop_into, resize_window_into};
 pub use synth::{PictureFormat, SynthClassificationConfig, SynthSummary, synth_classification};

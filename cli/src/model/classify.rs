@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use classification::{ClassificationTask, Evaluation, EvaluationFiles};
-use data::{Class, ClassificationSample, Orientation, Transform, decode_file, read_classes};
-use deepmim_cli::{
-    EvalArgs, Failure, FinetuneArgs, LoadedSet, PredictArgs, RunArgs, print_json, print_text,
+use data::{
+    Class, ClassificationSample, LoadedSet, Orientation, Transform, decode_file, read_classes,
 };
+use deepmim_cli::{EvalArgs, Failure, FinetuneArgs, PredictArgs, RunArgs, print_json, print_text};
 use engine::{BatchSource, Checkpoint, EvaluateOptions, StepContext, StopFlag, Task, Trainer};
 use tch::{Device, nn};
 

@@ -3,7 +3,8 @@
 use anyhow::bail;
 use backbone::weights::Dialect;
 use classification::ClassifierConfig;
-use deepmim_cli::{ClassificationData, PictureData, RecipeText};
+use data::{ClassificationData, PictureData};
+use deepmim_cli::RecipeText;
 use engine::TrainerConfig;
 use pretraining::PretrainConfig;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,7 @@
 //! Running the program as a user does.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

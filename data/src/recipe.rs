@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::bail;
-use data::{
-    ClassificationConfig, ClassificationDataset, ClassificationSource, EvalTransformConfig, Loader,
-    LoaderConfig, TrainTransformConfig, Transform,
-};
 use serde::{Deserialize, Serialize};
+
+use crate::classification::{ClassificationConfig, ClassificationDataset, ClassificationSource};
+use crate::error::DataError;
+use crate::loader::{Loader, LoaderConfig};
+use crate::transform::Transform;
+use crate::transform_config::{EvalTransformConfig, TrainTransformConfig};
 
 /// Pictures whose classes do not matter: `[data]` of a pre-training recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -75,19 +76,19 @@ impl PictureData {
     ///
     /// # Errors
     /// When one is out of range.
-    pub fn check(&self) -> anyhow::Result<()> {
+    pub fn check(&self) -> Result<(), DataError> {
         check_prefetch(self.prefetch)?;
-        Ok(self.transform.check("data.transform")?)
+        self.transform.check("data.transform")
     }
 
     /// Opens the training set.
     ///
     /// # Errors
     /// When the folder cannot be read or holds fewer pictures than a batch.
-    pub fn open(&self, batch_size: usize, seed: u64) -> anyhow::Result<LoadedSet> {
+    pub fn open(&self, batch_size: usize, seed: u64) -> Result<LoadedSet, DataError> {
         let config = training_loader(batch_size, seed, self.threads, self.prefetch);
         loaded(
-            &under(&self.root, &self.train),
+            &self.train.under(&self.root),
             Transform::train(&self.transform)?,
             config,
         )
@@ -99,23 +100,26 @@ impl ClassificationData {
     ///
     /// # Errors
     /// When one is out of range.
-    pub fn check(&self) -> anyhow::Result<()> {
+    pub fn check(&self) -> Result<(), DataError> {
         check_prefetch(self.prefetch)?;
         if self.eval_batch_size == 0 {
-            bail!("data.eval_batch_size is 0; it must be 1 or more");
+            return Err(DataError::config(
+                "data.eval_batch_size",
+                "0 must be 1 or more",
+            ));
         }
         self.train_transform.check("data.train_transform")?;
-        Ok(self.eval_transform.check("data.eval_transform")?)
+        self.eval_transform.check("data.eval_transform")
     }
 
     /// Opens the training set.
     ///
     /// # Errors
     /// As [`PictureData::open`].
-    pub fn open_train(&self, batch_size: usize, seed: u64) -> anyhow::Result<LoadedSet> {
+    pub fn open_train(&self, batch_size: usize, seed: u64) -> Result<LoadedSet, DataError> {
         let config = training_loader(batch_size, seed, self.threads, self.prefetch);
         loaded(
-            &under(&self.root, &self.train),
+            &self.train.under(&self.root),
             Transform::train(&self.train_transform)?,
             config,
         )
@@ -125,7 +129,7 @@ impl ClassificationData {
     ///
     /// # Errors
     /// When the folder cannot be read or is empty.
-    pub fn open_val(&self) -> anyhow::Result<LoadedSet> {
+    pub fn open_val(&self) -> Result<LoadedSet, DataError> {
         let config = LoaderConfig {
             batch_size: self.eval_batch_size,
             shuffle: false,
@@ -136,16 +140,19 @@ impl ClassificationData {
             ..LoaderConfig::default()
         };
         loaded(
-            &under(&self.root, &self.val),
+            &self.val.under(&self.root),
             Transform::eval(&self.eval_transform)?,
             config,
         )
     }
 }
 
-fn check_prefetch(prefetch: usize) -> anyhow::Result<()> {
+fn check_prefetch(prefetch: usize) -> Result<(), DataError> {
     if prefetch == 0 {
-        bail!("data.prefetch is 0; it must be 1 or more batches");
+        return Err(DataError::config(
+            "data.prefetch",
+            "0 must be 1 or more batches",
+        ));
     }
     Ok(())
 }
@@ -167,38 +174,40 @@ fn loaded(
     config: &ClassificationConfig,
     transform: Transform,
     loader: LoaderConfig,
-) -> anyhow::Result<LoadedSet> {
+) -> Result<LoadedSet, DataError> {
     let dataset = Arc::new(ClassificationDataset::open(config, transform)?);
     let loader = Loader::new(dataset.clone(), loader)?;
     Ok(LoadedSet { dataset, loader })
 }
 
-/// A data set with its paths under `root`; absolute ones stay.
-pub fn under(root: &Path, config: &ClassificationConfig) -> ClassificationConfig {
-    let join = |path: &Path| root.join(path);
-    ClassificationConfig {
-        source: match &config.source {
-            ClassificationSource::Folders { root } => {
-                ClassificationSource::Folders { root: join(root) }
-            }
-            ClassificationSource::Ilsvrc {
-                root,
-                ground_truth,
-                synsets,
-            } => ClassificationSource::Ilsvrc {
-                root: join(root),
-                ground_truth: join(ground_truth),
-                synsets: join(synsets),
+impl ClassificationConfig {
+    /// The same data set with its paths under `root`; absolute ones stay.
+    pub fn under(&self, root: &Path) -> Self {
+        let join = |path: &Path| root.join(path);
+        Self {
+            source: match &self.source {
+                ClassificationSource::Folders { root } => {
+                    ClassificationSource::Folders { root: join(root) }
+                }
+                ClassificationSource::Ilsvrc {
+                    root,
+                    ground_truth,
+                    synsets,
+                } => ClassificationSource::Ilsvrc {
+                    root: join(root),
+                    ground_truth: join(ground_truth),
+                    synsets: join(synsets),
+                },
+                ClassificationSource::Csv { root, labels } => ClassificationSource::Csv {
+                    root: join(root),
+                    labels: join(labels),
+                },
+                ClassificationSource::Unlabelled { root } => {
+                    ClassificationSource::Unlabelled { root: join(root) }
+                }
             },
-            ClassificationSource::Csv { root, labels } => ClassificationSource::Csv {
-                root: join(root),
-                labels: join(labels),
-            },
-            ClassificationSource::Unlabelled { root } => {
-                ClassificationSource::Unlabelled { root: join(root) }
-            }
-        },
-        classes: config.classes.as_deref().map(join),
-        limit_per_class: config.limit_per_class,
+            classes: self.classes.as_deref().map(join),
+            limit_per_class: self.limit_per_class,
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The workspace's shape: dependencies point down only, opencv and unsafe code live in one crate each.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;

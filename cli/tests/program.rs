@@ -1,5 +1,7 @@
 //! The program end to end on a drawn data set: every command, recipes, bad input, kill and resume.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::path::Path;

@@ -44,9 +44,9 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
             .with_context(|| format!("cannot empty {}", pictures.display()))?;
     }
     let config = SynthClassificationConfig {
-        classes: 10,
-        train_per_class: 150,
-        val_per_class: 50,
+        classes: 6,
+        train_per_class: 250,
+        val_per_class: 80,
         size: 32,
         seed: args.seed,
         format: PictureFormat::Png,

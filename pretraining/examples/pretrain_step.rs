@@ -30,6 +30,8 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     {
         tch::set_num_threads(threads);
     }
+    // As deepmim-model does.
+    native::keep_freed_memory();
     tch::manual_seed(0);
     let vs = nn::VarStore::new(Device::Cpu);
     let trunk = VitConfig::preset(preset, side, patch);

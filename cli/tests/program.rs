@@ -348,6 +348,10 @@ fn bad_input_is_one_sentence() {
         message.contains("[32") && message.contains("[16"),
         "{message}"
     );
+    assert!(
+        !folder.join("x").exists(),
+        "a run was started in spite of a bad checkpoint"
+    );
 
     // A picture that cannot be read is named, whatever batch it is in.
     let picture = walk(&folder.join("data/train")).into_iter().next().unwrap();
@@ -470,7 +474,7 @@ fn ten_kills_change_nothing() {
         let mut resume = arguments(killed);
         resume.push("--resume");
         // Moments all over a run's life, start-up included: a fixed sequence, spread by the golden ratio.
-        for kill in 1..=5 {
+        for kill in 1..=10 {
             let share = (f64::from(kill) * 0.618_034).fract();
             let mut child = deepmim(folder, &resume)
                 .stdout(Stdio::null())

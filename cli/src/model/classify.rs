@@ -8,12 +8,12 @@ use data::{
     Class, ClassificationSample, LoadedSet, Orientation, Transform, decode_file, read_classes,
 };
 use deepmim_cli::{EvalArgs, Failure, FinetuneArgs, PredictArgs, RunArgs, print_json, print_text};
-use engine::{BatchSource, Checkpoint, EvaluateOptions, StepContext, StopFlag, Task, Trainer};
+use engine::{BatchSource, EvaluateOptions, StepContext, StopFlag, Task, Trainer};
 use tch::{Device, nn};
 
 use crate::device;
 use crate::experiment::ClassifyRecipe;
-use crate::session::{Batches, Session, ended, recipe};
+use crate::session::{Batches, Session, ended, goes_on, prepare, recipe};
 use crate::weights::Weights;
 
 /// File of a run with one class name a line, in class order.
@@ -52,20 +52,19 @@ pub fn train(
     check_classes(recipe, &val, "validation")?;
     let names = same_classes(&train, &val)?;
 
-    let session = Session::open(args, name, &recipe.run.device, recipe, config)?;
-    let vs = nn::VarStore::new(session.device);
+    let device = prepare(&recipe.run.device, config)?;
+    let vs = nn::VarStore::new(device);
     let task = ClassificationTask::new(&vs, &recipe.model, config.optimizer.weight_decay())?;
-    let goes_on =
-        session.run.resuming() && Checkpoint::latest(&session.run.checkpoints())?.0.is_some();
     if let Some(weights) = init
-        && !goes_on
+        && !goes_on(args, name)?
     {
         eprint!("{}", weights.initialise(&vs, &recipe.init)?);
     }
+    let session = Session::open(args, name, device, recipe, config)?;
     let folder = session.run.path().to_owned();
     write_classes(&folder, train.dataset.classes())?;
     let options = EvaluateOptions {
-        device: session.device,
+        device,
         precision: config.precision,
         batches: val.loader.batches(),
         label: "evaluate".into(),

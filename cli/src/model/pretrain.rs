@@ -7,7 +7,7 @@ use pretraining::PretrainTask;
 use tch::nn;
 
 use crate::experiment::PretrainRecipe;
-use crate::session::{Batches, Session, ended, path_value, recipe};
+use crate::session::{Batches, Session, ended, path_value, prepare, recipe};
 
 /// Pre-trains as the command line says.
 pub fn run(args: &PretrainArgs) -> Result<(), Failure> {
@@ -21,11 +21,12 @@ pub fn run(args: &PretrainArgs) -> Result<(), Failure> {
 /// Pre-trains in one run folder.
 pub fn train(recipe: &PretrainRecipe, name: &str, args: &RunArgs) -> Result<(), Failure> {
     let config = &recipe.trainer;
-    // Data first: a wrong folder is found before a run's folder is made.
+    // Data and model first: what is wrong with them is found before a run's folder is made.
     let set = recipe.data.open(config.batch_size, config.seed)?;
-    let session = Session::open(args, name, &recipe.run.device, recipe, config)?;
-    let vs = nn::VarStore::new(session.device);
+    let device = prepare(&recipe.run.device, config)?;
+    let vs = nn::VarStore::new(device);
     let task = PretrainTask::new(&vs.root(), &recipe.model, config.optimizer.weight_decay())?;
+    let session = Session::open(args, name, device, recipe, config)?;
     let folder = session.run.path().to_owned();
     let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;
     let outcome = trainer.fit(&task, &Batches(&set.loader), |_, _| Ok(Vec::new()))?;

@@ -6,7 +6,8 @@ use anyhow::Context;
 use data::{ClassificationDataset, ClassificationSample, Loader};
 use deepmim_cli::{Failure, RecipeArgs, RecipeText, RunArgs};
 use engine::{
-    BatchSource, Environment, Existing, Outcome, RunDir, SampleBatch, StopFlag, TrainerConfig,
+    BatchSource, Checkpoint, Environment, Existing, Outcome, RunDir, SampleBatch, StopFlag,
+    TrainerConfig,
 };
 use serde::Serialize;
 use tch::Device;
@@ -44,29 +45,45 @@ pub fn path_value(path: &std::path::Path) -> anyhow::Result<toml::Value> {
 
 /// A run about to start.
 pub struct Session {
-    /// Where to compute.
-    pub device: Device,
     /// The run's folder, locked.
     pub run: RunDir,
     /// Raised by SIGINT and SIGTERM.
     pub stop: StopFlag,
 }
 
+/// Device, threads and random seed of a training; nothing is written yet, so that a model that cannot
+/// be built or initialised leaves no run behind.
+pub fn prepare(device_name: &str, trainer: &TrainerConfig) -> anyhow::Result<Device> {
+    let device = device::parse(device_name)?;
+    if let Some(threads) = trainer.threads.and_then(|n| i32::try_from(n).ok()) {
+        tch::set_num_threads(threads);
+    }
+    tch::manual_seed(trainer.seed as i64);
+    Ok(device)
+}
+
+/// The run's folder: `--out`, or `runs/NAME`.
+pub fn folder(args: &RunArgs, name: &str) -> PathBuf {
+    args.out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("runs").join(name))
+}
+
+/// Whether `--resume` will find a checkpoint to go on from.
+pub fn goes_on(args: &RunArgs, name: &str) -> anyhow::Result<bool> {
+    let checkpoints = folder(args, name).join("checkpoints");
+    Ok(args.resume && checkpoints.is_dir() && Checkpoint::latest(&checkpoints)?.0.is_some())
+}
+
 impl Session {
-    /// Seeds libtorch, opens the run's folder and writes the resolved recipe and the environment into
-    /// it. `args` without an `out` means `runs/NAME`.
+    /// Opens the run's folder and writes the resolved recipe and the environment into it.
     pub fn open(
         args: &RunArgs,
         name: &str,
-        device_name: &str,
+        device: Device,
         recipe: &impl Serialize,
         trainer: &TrainerConfig,
     ) -> Result<Self, Failure> {
-        let device = device::parse(device_name)?;
-        let path = args
-            .out
-            .clone()
-            .unwrap_or_else(|| PathBuf::from("runs").join(name));
         let existing = match (args.resume, args.overwrite) {
             (true, _) => Existing::Resume,
             (_, true) => Existing::Overwrite,
@@ -74,17 +91,9 @@ impl Session {
         };
         let resolved =
             toml::to_string_pretty(recipe).context("the recipe cannot be written out")?;
-        let run = RunDir::open(&path, existing, &resolved)?;
-        if let Some(threads) = trainer
-            .threads
-            .and_then(|threads| i32::try_from(threads).ok())
-        {
-            tch::set_num_threads(threads);
-        }
-        tch::manual_seed(trainer.seed as i64);
+        let run = RunDir::open(&folder(args, name), existing, &resolved)?;
         run.write_environment(&Environment::current(device, trainer.seed))?;
         Ok(Self {
-            device,
             run,
             stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
         })

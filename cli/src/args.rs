@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
   deepmim data check --train imagenet/train --val imagenet/val --classes 1000
   deepmim pretrain configs/cifar10_pretrain_deepmim.toml --data cifar10
   deepmim finetune configs/cifar10_finetune.toml --data cifar10 --init runs/cifar10_pretrain_deepmim
-  deepmim eval configs/imagenet_finetune_b.toml --data imagenet --weights mae_finetuned_vit_base.pth --dialect mae
+  deepmim eval configs/imagenet_finetune_mae_b.toml --data imagenet --weights mae_finetuned_vit_base.pth --dialect mae
   deepmim checkpoint inspect mae_pretrain_vit_base.pth")]
 pub struct Cli {
     /// What to do.
@@ -39,14 +39,14 @@ pub enum Command {
     Pretrain(PretrainArgs),
     /// Fine-tune or linearly probe a pre-trained trunk as a recipe says
     #[command(after_help = "Examples:
-  deepmim finetune configs/imagenet_finetune_b.toml --data imagenet --init mae_pretrain_vit_base.pth --dialect mae
-  deepmim finetune configs/imagenet_linprobe_b.toml --data imagenet --init dino_vitbase16_pretrain.pth --dialect dino
+  deepmim finetune configs/imagenet_finetune_mae_b.toml --data imagenet --init mae_pretrain_vit_base.pth --dialect mae
+  deepmim finetune configs/imagenet_linprobe_mae_b.toml --data imagenet --init dino_vitbase16_pretrain.pth --dialect dino
   deepmim finetune configs/cifar10_finetune.toml --data cifar10          (from random weights)")]
     Finetune(FinetuneArgs),
     /// Evaluate trained weights on a recipe's validation set
     #[command(after_help = "Examples:
   deepmim eval configs/cifar10_finetune.toml --data cifar10 --weights runs/cifar10_finetune
-  deepmim eval configs/imagenet_finetune_b.toml --data imagenet --weights mae_finetuned_vit_base.pth --dialect mae --json")]
+  deepmim eval configs/imagenet_finetune_mae_b.toml --data imagenet --weights mae_finetuned_vit_base.pth --dialect mae --json")]
     Eval(EvalArgs),
     /// Name what is on pictures
     #[command(after_help = "Example:
@@ -290,7 +290,7 @@ pub enum DataCommand {
     /// Check a classification data set: class order, empty classes, unreadable pictures, leaks
     #[command(after_help = "Examples:
   deepmim data check --train cifar10/train --val cifar10/test --classes 10
-  deepmim data check --config configs/imagenet_finetune_b.toml --data imagenet")]
+  deepmim data check --config configs/imagenet_finetune_mae_b.toml --data imagenet")]
     Check(CheckArgs),
 }
 

@@ -259,6 +259,30 @@ fn every_recipe_is_sound() {
     }
 }
 
+/// The examples of `--help` and the README name recipes that are there.
+#[test]
+fn recipes_in_examples_exist() {
+    let mut named = 0;
+    for file in ["README.md", "docs/RESULTS.md", "cli/src/args.rs"] {
+        let text = std::fs::read_to_string(root().join(file)).unwrap();
+        for part in text.split("configs/").skip(1) {
+            let Some(end) = part.find(".toml") else {
+                continue;
+            };
+            let name = &part[..end];
+            if name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_/".contains(c))
+            {
+                let path = root().join("configs").join(format!("{name}.toml"));
+                assert!(path.is_file(), "{file} names {}", path.display());
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 10, "only {named} recipes are named");
+}
+
 #[test]
 fn bad_input_is_one_sentence() {
     let folder = tempfile::tempdir().unwrap();

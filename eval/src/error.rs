@@ -35,6 +35,24 @@ pub enum EvalError {
         /// What is wrong and what belongs there.
         problem: String,
     },
+    /// An item of a file, such as an annotation or a detection, cannot be used.
+    #[error("{}, {item}: {problem}", .path.display())]
+    Item {
+        /// The file.
+        path: PathBuf,
+        /// Which item: "result 17" (counted from 0, as in Python), "annotation 5 (id 123)".
+        item: String,
+        /// What is wrong and what belongs there.
+        problem: String,
+    },
+    /// A file as a whole is not what it should be.
+    #[error("{}: {problem}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what belongs there.
+        problem: String,
+    },
     /// A prediction cannot be scored.
     #[error("prediction for \"{name}\": {problem}")]
     Prediction {
@@ -57,6 +75,25 @@ impl EvalError {
     pub(crate) fn prediction(name: &str, problem: impl Into<String>) -> Self {
         Self::Prediction {
             name: name.to_owned(),
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn item(
+        path: &Path,
+        item: impl Into<String>,
+        problem: impl Into<String>,
+    ) -> Self {
+        Self::Item {
+            path: path.to_owned(),
+            item: item.into(),
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn file(path: &Path, problem: impl Into<String>) -> Self {
+        Self::File {
+            path: path.to_owned(),
             problem: problem.into(),
         }
     }

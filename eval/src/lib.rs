@@ -4,10 +4,17 @@
 //! the file gives the same digits as scoring the model. Sums are kept in double precision, in the
 //! order in which rows are added; nothing here prints.
 
+mod bootstrap;
 mod classification;
+mod coco;
 mod error;
 mod file;
+mod input;
+mod json;
 mod report;
+mod rle;
+mod segmentation;
+mod strictness;
 
 pub use classification::{
     CALIBRATION_BINS, ClassTally, ClassificationMeter, Confusion, Prediction, PredictionsReader,
@@ -15,3 +22,4 @@ pub use classification::{
 };
 pub use error::EvalError;
 pub use report::Report;
+pub use strictness::{Skipped, Strictness};

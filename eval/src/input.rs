@@ -1,0 +1,1 @@
+//! Whole input files: plain, gzip-compressed, or from standard input.

@@ -1,0 +1,1 @@
+//! A scanner over JSON bytes, made for arrays of millions of small objects.

@@ -53,6 +53,9 @@ pub enum EvalError {
         /// What is wrong and what belongs there.
         problem: String,
     },
+    /// Thresholds or limits that nothing can be measured with.
+    #[error("{0}")]
+    Params(String),
     /// A prediction cannot be scored.
     #[error("prediction for \"{name}\": {problem}")]
     Prediction {

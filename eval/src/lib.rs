@@ -6,7 +6,7 @@
 
 mod bootstrap;
 mod classification;
-mod coco;
+pub mod coco;
 mod error;
 mod file;
 mod input;

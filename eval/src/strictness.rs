@@ -35,6 +35,14 @@ impl Skipped {
         }
     }
 
+    /// Records left out before this was made; `first` is why the first of them was.
+    pub(crate) fn of(count: u64, first: EvalError) -> Self {
+        Self {
+            count,
+            first: Some(first),
+        }
+    }
+
     /// Adds what another part of the same input left out; `other` comes after `self` in the file.
     pub fn merge(&mut self, other: Self) {
         self.count += other.count;

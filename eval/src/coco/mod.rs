@@ -1,1 +1,26 @@
-//! COCO detection metrics for boxes and masks.
+//! COCO detection metrics for boxes and masks, digit by digit those of pycocotools.
+//!
+//! Stages follow each other and consume what they are given:
+//! [`GroundTruth::read`] and [`ResultsFile::read`], then [`match_images`], [`Matches::accumulate`] and
+//! [`Curves::summary`]. Source: pycocotools `coco.py`, `cocoeval.py` and `maskApi.c`.
+
+mod accumulate;
+mod detections;
+mod fields;
+mod ground_truth;
+mod groups;
+mod id;
+mod matching;
+mod pair;
+mod params;
+mod records;
+mod segmentation;
+mod summary;
+
+pub use accumulate::Curves;
+pub use detections::{Detection, Detections, ResultKind, ResultsFile};
+pub use ground_truth::{Annotation, Category, Geometry, GroundTruth, Image};
+pub use id::Id;
+pub use matching::{ImageMatches, Matches, match_images};
+pub use params::{AreaRange, IouType, Params};
+pub use summary::CocoSummary;

@@ -1,0 +1,441 @@
+//! Ground truth: a COCO annotation file.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::fields::{bbox, finite, truth};
+use super::id::{Id, IdIndex};
+use super::records::{Ledger, Records, sentence};
+use super::segmentation::MaskReader;
+use crate::error::EvalError;
+use crate::input::{input_name, read_whole};
+use crate::json::{Cursor, JsonError, Start, parse_elements};
+use crate::rle::PreparedMask;
+use crate::strictness::{Skipped, Strictness};
+
+/// What of each object is read, and must therefore be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// Bounding boxes.
+    pub boxes: bool,
+    /// Masks.
+    pub masks: bool,
+}
+
+/// A picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// Its identifier.
+    pub id: Id,
+    /// Rows, in pixels; 0 where the file does not say.
+    pub height: u32,
+    /// Columns, in pixels.
+    pub width: u32,
+    /// `file_name`, empty where the file does not say.
+    pub file_name: String,
+}
+
+/// A category of objects.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Category {
+    /// Its identifier.
+    pub id: Id,
+    /// Its name; the identifier where the file has none.
+    pub name: String,
+}
+
+/// An object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Annotation {
+    /// Its identifier.
+    pub id: Id,
+    /// Position of its picture in [`GroundTruth::images`].
+    pub image: usize,
+    /// Position of its category in [`GroundTruth::categories`].
+    pub category: usize,
+    /// `[x, y, width, height]` in pixels; zeros where boxes were not asked for.
+    pub bbox: [f64; 4],
+    /// The file's area, in square pixels; it decides the size class.
+    pub area: f64,
+    /// A region of many objects, where detections are neither right nor wrong. (`ignore` is not read:
+    /// pycocotools overwrites it with this.)
+    pub crowd: bool,
+    /// The mask, where masks were asked for.
+    pub mask: Option<PreparedMask>,
+}
+
+/// An annotation file: pictures and categories in ascending order of their identifiers, objects by
+/// picture and then as the file lists them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroundTruth {
+    images: Vec<Image>,
+    categories: Vec<Category>,
+    annotations: Vec<Annotation>,
+    geometry: Geometry,
+    pub(super) image_index: IdIndex,
+    pub(super) category_index: IdIndex,
+    notes: Vec<String>,
+}
+
+impl GroundTruth {
+    /// Reads a file; `-` is standard input, and gzip is understood.
+    ///
+    /// Records of pictures and categories that the file does not list are left out, as pycocotools
+    /// does, and told by [`GroundTruth::notes`].
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no COCO annotation file, or a record is unusable; under
+    /// [`Strictness::Lenient`] unusable annotations are skipped.
+    pub fn read(
+        path: &Path,
+        geometry: Geometry,
+        strictness: Strictness,
+    ) -> Result<(Self, Skipped), EvalError> {
+        Self::from_json(&input_name(path), &read_whole(path)?, geometry, strictness)
+    }
+
+    /// Reads a file's text; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`GroundTruth::read`].
+    pub fn from_json(
+        name: &Path,
+        text: &[u8],
+        geometry: Geometry,
+        strictness: Strictness,
+    ) -> Result<(Self, Skipped), EvalError> {
+        let places = Places::find(name, text)?;
+        let images = unique(read_images(name, text, places.images)?, |image| &image.id);
+        let categories = read_categories(name, text, places.categories)?;
+        let categories = unique(categories, |category| &category.id);
+        let mut truth = Self {
+            image_index: IdIndex::new(images.iter().map(|image| &image.id)),
+            category_index: IdIndex::new(categories.iter().map(|category| &category.id)),
+            images,
+            categories,
+            annotations: Vec::new(),
+            geometry,
+            notes: Vec::new(),
+        };
+        let skipped = truth.read_annotations(name, text, places.annotations, strictness)?;
+        Ok((truth, skipped))
+    }
+
+    fn read_annotations(
+        &mut self,
+        name: &Path,
+        text: &[u8],
+        at: usize,
+        strictness: Strictness,
+    ) -> Result<Skipped, EvalError> {
+        let mut ledger = Ledger::new(name, "annotation");
+        let reader = AnnotationReader {
+            images: &self.images,
+            image_index: &self.image_index,
+            category_index: &self.category_index,
+            geometry: self.geometry,
+        };
+        let found = parse_elements(
+            text,
+            at,
+            Start::Opening,
+            Records::<(MaskReader, Vec<Annotation>)>::default,
+            |records, cursor| {
+                records.read(cursor, strictness, |(masks, rows), cursor| {
+                    reader.read(cursor, masks, rows)
+                })
+            },
+        );
+        let mut rows = Vec::new();
+        for piece in found.pieces {
+            let mut piece = ledger.enter(piece).1;
+            if rows.is_empty() {
+                rows = piece;
+            } else {
+                rows.append(&mut piece);
+            }
+        }
+        // A score against half a ground truth would mean nothing, so here leniency ends.
+        ledger.end(&found.end, text.len(), Strictness::Strict)?;
+        if ledger.passed_over > 0 {
+            self.notes.push(format!(
+                "{}: {} annotations belong to pictures or categories that the file does not list, and are left out as pycocotools does",
+                name.display(),
+                ledger.passed_over
+            ));
+        }
+        self.annotations = self.ordered(rows, name);
+        Ok(ledger.into_skipped())
+    }
+
+    /// Puts annotations in the order in which they are matched: by picture, then as in the file.
+    ///
+    /// pycocotools finds annotations by identifier, so of several with the same one the last stands
+    /// in for all.
+    fn ordered(&mut self, mut rows: Vec<Annotation>, name: &Path) -> Vec<Annotation> {
+        if has_repeated_ids(&rows) {
+            let last: HashMap<Id, usize> =
+                rows.iter().enumerate().map(|(place, row)| (row.id.clone(), place)).collect();
+            self.notes.push(format!(
+                "{}: {} annotations share their id with a later one, which stands in for them as in pycocotools: give every annotation its own id",
+                name.display(),
+                rows.len() - last.len()
+            ));
+            let mut order: Vec<usize> = (0..rows.len()).collect();
+            order.sort_by_key(|&place| rows[place].image);
+            rows = order
+                .into_iter()
+                .map(|place| rows[last[&rows[place].id]].clone())
+                .collect();
+        }
+        if !rows.is_sorted_by_key(|row| row.image) {
+            rows.sort_by_key(|row| row.image);
+        }
+        rows
+    }
+
+    /// Pictures, by ascending identifier.
+    pub fn images(&self) -> &[Image] {
+        &self.images
+    }
+
+    /// Categories, by ascending identifier.
+    pub fn categories(&self) -> &[Category] {
+        &self.categories
+    }
+
+    /// Objects, by picture and then in the file's order.
+    pub fn annotations(&self) -> &[Annotation] {
+        &self.annotations
+    }
+
+    /// What was read of each object.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// What a user should know about the file, a sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
+fn has_repeated_ids(rows: &[Annotation]) -> bool {
+    let mut ids: Vec<&Id> = rows.iter().map(|row| &row.id).collect();
+    if ids.is_sorted_by(|left, right| left < right) {
+        return false;
+    }
+    ids.par_sort_unstable();
+    ids.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// Sorts by identifier; of equal ones the last is kept.
+fn unique<T>(mut items: Vec<T>, id: impl Fn(&T) -> &Id) -> Vec<T> {
+    if items.is_sorted_by(|left, right| id(left) < id(right)) {
+        return items;
+    }
+    items.reverse();
+    items.sort_by(|left, right| id(left).cmp(id(right)));
+    items.dedup_by(|later, kept| id(later) == id(kept));
+    items
+}
+
+/// Where the lists of a file begin: the byte after the opening bracket.
+struct Places {
+    images: usize,
+    annotations: usize,
+    categories: usize,
+}
+
+impl Places {
+    fn find(name: &Path, text: &[u8]) -> Result<Self, EvalError> {
+        let mut cursor = Cursor::new(text, 0);
+        if text.starts_with(b"\xef\xbb\xbf") {
+            cursor.seek(3);
+        }
+        match cursor.peek() {
+            Some(b'{') => {}
+            Some(b'[') => {
+                return Err(EvalError::file(
+                    name,
+                    "this is a list, as results are, and not a COCO annotation file: give the ground truth here and the results as predictions",
+                ));
+            }
+            _ => return Err(EvalError::file(name, "this is no COCO annotation file, which is a JSON object")),
+        }
+        let mut places = [None; 3];
+        let names: [&[u8]; 3] = [b"images", b"annotations", b"categories"];
+        cursor
+            .object(|key, cursor| {
+                if let Some(which) = names.iter().position(|name| *name == key) {
+                    if cursor.peek().is_some_and(|byte| byte != b'[') {
+                        let key = String::from_utf8_lossy(key);
+                        return Err(cursor.meaning(format!("\"{key}\" must be a list")));
+                    }
+                    places[which] = Some(cursor.at() + 1);
+                }
+                cursor.skip()
+            })
+            .map_err(|error| EvalError::file(name, sentence(error, 0)))?;
+        let [images, annotations, categories] = places;
+        let need = |place: Option<usize>, what: &str, remedy: &str| {
+            place.ok_or_else(|| {
+                EvalError::file(name, format!("there is no \"{what}\" list in it: {remedy}"))
+            })
+        };
+        Ok(Self {
+            images: need(images, "images", "is it a COCO annotation file?")?,
+            annotations: need(
+                annotations,
+                "annotations",
+                "a test set without ground truth cannot be scored here",
+            )?,
+            categories: need(categories, "categories", "is it an instances file?")?,
+        })
+    }
+}
+
+fn read_list<T>(
+    name: &Path,
+    text: &[u8],
+    at: usize,
+    kind: &str,
+    mut read: impl FnMut(&mut Cursor<'_>) -> Result<T, JsonError>,
+) -> Result<Vec<T>, EvalError> {
+    let mut items = Vec::new();
+    Cursor::new(text, at - 1)
+        .array(|cursor| {
+            items.push(read(cursor)?);
+            Ok(())
+        })
+        .map_err(|error| {
+            EvalError::item(name, format!("{kind} {}", items.len()), sentence(error, 0))
+        })?;
+    Ok(items)
+}
+
+fn read_images(name: &Path, text: &[u8], at: usize) -> Result<Vec<Image>, EvalError> {
+    read_list(name, text, at, "image", |cursor| {
+        let (mut id, mut height, mut width, mut file_name) = (None, 0, 0, String::new());
+        cursor.object(|key, cursor| match key {
+            b"id" => Ok(id = Some(Id::parse(cursor, "id")?)),
+            b"height" => Ok(height = side(cursor, "height")?),
+            b"width" => Ok(width = side(cursor, "width")?),
+            b"file_name" if cursor.peek() == Some(b'"') => {
+                Ok(file_name = String::from_utf8_lossy(&cursor.string()?).into_owned())
+            }
+            _ => cursor.skip(),
+        })?;
+        Ok(Image {
+            id: id.ok_or_else(|| cursor.meaning("it has no id"))?,
+            height,
+            width,
+            file_name,
+        })
+    })
+}
+
+/// Passes a picture's side; what is no whole number counts as not said.
+fn side(cursor: &mut Cursor<'_>, what: &str) -> Result<u32, JsonError> {
+    if !matches!(cursor.peek(), Some(b'0'..=b'9' | b'-') | None) {
+        cursor.skip()?;
+        return Ok(0);
+    }
+    let value = finite(cursor, what)?;
+    if value >= 0.0 && value.fract() == 0.0 && value <= f64::from(u32::MAX) {
+        Ok(value as u32)
+    } else {
+        Err(cursor.meaning(format!("{what} is {value}, which is no count of pixels")))
+    }
+}
+
+fn read_categories(name: &Path, text: &[u8], at: usize) -> Result<Vec<Category>, EvalError> {
+    read_list(name, text, at, "category", |cursor| {
+        let (mut id, mut category) = (None, None);
+        cursor.object(|key, cursor| match key {
+            b"id" => Ok(id = Some(Id::parse(cursor, "id")?)),
+            b"name" if cursor.peek() == Some(b'"') => {
+                Ok(category = Some(String::from_utf8_lossy(&cursor.string()?).into_owned()))
+            }
+            _ => cursor.skip(),
+        })?;
+        let id = id.ok_or_else(|| cursor.meaning("it has no id"))?;
+        let name = category.unwrap_or_else(|| id.to_string());
+        Ok(Category { id, name })
+    })
+}
+
+/// Reads annotations of known pictures and categories.
+struct AnnotationReader<'a> {
+    images: &'a [Image],
+    image_index: &'a IdIndex,
+    category_index: &'a IdIndex,
+    geometry: Geometry,
+}
+
+impl AnnotationReader<'_> {
+    /// Passes an annotation; whether it was kept.
+    fn read(
+        &self,
+        cursor: &mut Cursor<'_>,
+        masks: &mut MaskReader,
+        rows: &mut Vec<Annotation>,
+    ) -> Result<bool, JsonError> {
+        let (mut id, mut image, mut category) = (None, None, None);
+        let (mut bounds, mut area, mut crowd, mut segmentation) = (None, None, false, None);
+        cursor.object(|key, cursor| match key {
+            b"id" => Ok(id = Some(Id::parse(cursor, "id")?)),
+            b"image_id" => Ok(image = Some(Id::parse(cursor, "image_id")?)),
+            b"category_id" => Ok(category = Some(Id::parse(cursor, "category_id")?)),
+            b"bbox" if self.geometry.boxes => Ok(bounds = bbox(cursor)?),
+            b"area" => Ok(area = Some(finite(cursor, "area")?)),
+            b"iscrowd" => Ok(crowd = truth(cursor, "iscrowd")?),
+            b"segmentation" if self.geometry.masks => {
+                cursor.peek();
+                segmentation = Some(cursor.at());
+                cursor.skip()
+            }
+            _ => cursor.skip(),
+        })?;
+        let missing = |field: &str| cursor.meaning(format!("it has no {field}"));
+        let id = id.ok_or_else(|| missing("id"))?;
+        let image = image.ok_or_else(|| missing("image_id"))?;
+        let category = category.ok_or_else(|| missing("category_id"))?;
+        let (Some(image), Some(category)) =
+            (self.image_index.get(&image), self.category_index.get(&category))
+        else {
+            return Ok(false);
+        };
+        let about = |problem: &str| cursor.meaning(format!("(id {id}) {problem}"));
+        let area = area.ok_or_else(|| about("has no area, which decides the size class"))?;
+        let bbox = match bounds {
+            Some(bounds) => bounds,
+            None if self.geometry.boxes => return Err(about("has no bbox")),
+            None => [0.0; 4],
+        };
+        let mask = match segmentation {
+            Some(at) => {
+                let end = cursor.at();
+                let picture = &self.images[image];
+                cursor.seek(at);
+                let mask = masks.read(cursor, picture.height, picture.width);
+                cursor.seek(end);
+                Some(mask?)
+            }
+            None if self.geometry.masks => return Err(about("has no segmentation")),
+            None => None,
+        };
+        rows.push(Annotation {
+            id,
+            image,
+            category,
+            bbox,
+            area,
+            crowd,
+            mask,
+        });
+        Ok(true)
+    }
+}

@@ -22,4 +22,8 @@ pub use classification::{
 };
 pub use error::EvalError;
 pub use report::Report;
+pub use rle::{
+    MAX_COORDINATE, MAX_CROSSINGS, PolygonRasterizer, PreparedMask, Rle, RleError, box_iou,
+    mask_iou,
+};
 pub use strictness::{Skipped, Strictness};

@@ -82,11 +82,7 @@ impl EvalError {
         }
     }
 
-    pub(crate) fn item(
-        path: &Path,
-        item: impl Into<String>,
-        problem: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn item(path: &Path, item: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Item {
             path: path.to_owned(),
             item: item.into(),

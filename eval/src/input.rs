@@ -131,7 +131,10 @@ mod tests {
         }
         std::fs::write(&path, &zipped[..zipped.len() - 3]).unwrap();
         let error = read_whole(&path).unwrap_err().to_string();
-        assert!(error.contains("results.json") && !error.contains('\n'), "{error}");
+        assert!(
+            error.contains("results.json") && !error.contains('\n'),
+            "{error}"
+        );
         assert!(read_whole(&folder.path().join("none")).is_err());
     }
 }

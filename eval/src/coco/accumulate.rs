@@ -130,11 +130,11 @@ fn accumulate_group(
                 }
             }
             let first_score = first.map(|place| score(place as usize));
-            for threshold in 0..thresholds {
+            for (threshold, hits) in hits.iter_mut().enumerate() {
                 let cell = (area * limits + limit) * thresholds + threshold;
-                out.recall[cell] = hits[threshold].len() as f64 / counted as f64;
+                out.recall[cell] = hits.len() as f64 / counted as f64;
                 read_curve(
-                    &mut hits[threshold],
+                    hits,
                     counted as f64,
                     first_score,
                     &score,
@@ -229,7 +229,13 @@ impl Curves {
     }
 
     /// Precision at every recall threshold; -1 where no object counts.
-    pub fn precision(&self, threshold: usize, category: usize, area: usize, limit: usize) -> &[f64] {
+    pub fn precision(
+        &self,
+        threshold: usize,
+        category: usize,
+        area: usize,
+        limit: usize,
+    ) -> &[f64] {
         let recalls = self.params.recall_thresholds.len();
         let cell = self.cell(threshold, area, limit);
         &self.groups[category].precision[cell * recalls..][..recalls]

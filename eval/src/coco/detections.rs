@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::fields::{bbox, finite};
+use super::fields::{bbox, finite, set};
 use super::ground_truth::GroundTruth;
 use super::id::Id;
 use super::records::{Ledger, Records};
@@ -105,9 +105,17 @@ impl ResultsFile {
                     "this is an object, as annotation files are, and not a list of results: give the ground truth and the predictions the other way round, or take the list out of it",
                 ));
             }
-            None => return Err(EvalError::file(input.name(), "it is empty; no results are []")),
+            None => {
+                return Err(EvalError::file(
+                    input.name(),
+                    "it is empty; no results are []",
+                ));
+            }
             Some(_) => {
-                return Err(EvalError::file(input.name(), "this is no results file, which is a JSON list"));
+                return Err(EvalError::file(
+                    input.name(),
+                    "this is no results file, which is a JSON list",
+                ));
             }
         }
         let start = cursor.at() + 1;
@@ -330,10 +338,10 @@ impl DetectionReader<'_> {
         let (mut bounds, mut segmentation) = (None, None);
         let needed = self.kind == ResultKind::Masks || self.masks;
         cursor.object(|key, cursor| match key {
-            b"image_id" => Ok(image = Some(Id::parse(cursor, "image_id")?)),
-            b"category_id" => Ok(category = Some(Id::parse(cursor, "category_id")?)),
-            b"score" => Ok(score = Some(finite(cursor, "score")?)),
-            b"bbox" => Ok(bounds = bbox(cursor)?),
+            b"image_id" => set(&mut image, Id::parse(cursor, "image_id")?),
+            b"category_id" => set(&mut category, Id::parse(cursor, "category_id")?),
+            b"score" => set(&mut score, finite(cursor, "score")?),
+            b"bbox" => set(&mut bounds, bbox(cursor)?),
             b"segmentation" if needed => {
                 cursor.peek();
                 segmentation = Some(cursor.at());
@@ -342,6 +350,7 @@ impl DetectionReader<'_> {
             _ => cursor.skip(),
         })?;
         let missing = |field: &str| cursor.meaning(format!("it has no {field}"));
+        let bounds = bounds.flatten();
         let image_id = image.ok_or_else(|| missing("image_id"))?;
         let category = category.ok_or_else(|| missing("category_id"))?;
         let score = score.ok_or_else(|| missing("score"))?;
@@ -400,7 +409,8 @@ impl DetectionReader<'_> {
             }
             (_, Some(bounds)) if self.masks => {
                 let mask = reader.of_box(bounds, picture.height, picture.width);
-                mask.map(Some).map_err(|error| cursor.meaning(format!("bbox: {error}")))
+                mask.map(Some)
+                    .map_err(|error| cursor.meaning(format!("bbox: {error}")))
             }
             _ => Ok(None),
         }

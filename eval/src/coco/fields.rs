@@ -2,6 +2,18 @@
 
 use crate::json::{Cursor, JsonError, Number};
 
+/// Fills in a field; of one that is there twice the last counts, as in Python.
+#[inline]
+pub(super) fn set<T>(field: &mut Option<T>, value: T) -> Result<(), JsonError> {
+    *field = Some(value);
+    Ok(())
+}
+
+/// Passes a text.
+pub(super) fn string(cursor: &mut Cursor<'_>) -> Result<String, JsonError> {
+    Ok(String::from_utf8_lossy(&cursor.string()?).into_owned())
+}
+
 /// Passes a number that has a value.
 pub(super) fn finite(cursor: &mut Cursor<'_>, what: &str) -> Result<f64, JsonError> {
     let start = cursor.peek();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::fields::{bbox, finite, truth};
+use super::fields::{bbox, finite, set, string, truth};
 use super::id::{Id, IdIndex};
 use super::records::{Ledger, Records, sentence};
 use super::segmentation::MaskReader;
@@ -176,8 +176,11 @@ impl GroundTruth {
     /// in for all.
     fn ordered(&mut self, mut rows: Vec<Annotation>, name: &Path) -> Vec<Annotation> {
         if has_repeated_ids(&rows) {
-            let last: HashMap<Id, usize> =
-                rows.iter().enumerate().map(|(place, row)| (row.id.clone(), place)).collect();
+            let last: HashMap<Id, usize> = rows
+                .iter()
+                .enumerate()
+                .map(|(place, row)| (row.id.clone(), place))
+                .collect();
             self.notes.push(format!(
                 "{}: {} annotations share their id with a later one, which stands in for them as in pycocotools: give every annotation its own id",
                 name.display(),
@@ -263,7 +266,12 @@ impl Places {
                     "this is a list, as results are, and not a COCO annotation file: give the ground truth here and the results as predictions",
                 ));
             }
-            _ => return Err(EvalError::file(name, "this is no COCO annotation file, which is a JSON object")),
+            _ => {
+                return Err(EvalError::file(
+                    name,
+                    "this is no COCO annotation file, which is a JSON object",
+                ));
+            }
         }
         let mut places = [None; 3];
         let names: [&[u8]; 3] = [b"images", b"annotations", b"categories"];
@@ -318,21 +326,19 @@ fn read_list<T>(
 
 fn read_images(name: &Path, text: &[u8], at: usize) -> Result<Vec<Image>, EvalError> {
     read_list(name, text, at, "image", |cursor| {
-        let (mut id, mut height, mut width, mut file_name) = (None, 0, 0, String::new());
+        let (mut id, mut height, mut width, mut file_name) = (None, None, None, None);
         cursor.object(|key, cursor| match key {
-            b"id" => Ok(id = Some(Id::parse(cursor, "id")?)),
-            b"height" => Ok(height = side(cursor, "height")?),
-            b"width" => Ok(width = side(cursor, "width")?),
-            b"file_name" if cursor.peek() == Some(b'"') => {
-                Ok(file_name = String::from_utf8_lossy(&cursor.string()?).into_owned())
-            }
+            b"id" => set(&mut id, Id::parse(cursor, "id")?),
+            b"height" => set(&mut height, side(cursor, "height")?),
+            b"width" => set(&mut width, side(cursor, "width")?),
+            b"file_name" if cursor.peek() == Some(b'"') => set(&mut file_name, string(cursor)?),
             _ => cursor.skip(),
         })?;
         Ok(Image {
             id: id.ok_or_else(|| cursor.meaning("it has no id"))?,
-            height,
-            width,
-            file_name,
+            height: height.unwrap_or(0),
+            width: width.unwrap_or(0),
+            file_name: file_name.unwrap_or_default(),
         })
     })
 }
@@ -355,10 +361,8 @@ fn read_categories(name: &Path, text: &[u8], at: usize) -> Result<Vec<Category>,
     read_list(name, text, at, "category", |cursor| {
         let (mut id, mut category) = (None, None);
         cursor.object(|key, cursor| match key {
-            b"id" => Ok(id = Some(Id::parse(cursor, "id")?)),
-            b"name" if cursor.peek() == Some(b'"') => {
-                Ok(category = Some(String::from_utf8_lossy(&cursor.string()?).into_owned()))
-            }
+            b"id" => set(&mut id, Id::parse(cursor, "id")?),
+            b"name" if cursor.peek() == Some(b'"') => set(&mut category, string(cursor)?),
             _ => cursor.skip(),
         })?;
         let id = id.ok_or_else(|| cursor.meaning("it has no id"))?;
@@ -386,12 +390,15 @@ impl AnnotationReader<'_> {
         let (mut id, mut image, mut category) = (None, None, None);
         let (mut bounds, mut area, mut crowd, mut segmentation) = (None, None, false, None);
         cursor.object(|key, cursor| match key {
-            b"id" => Ok(id = Some(Id::parse(cursor, "id")?)),
-            b"image_id" => Ok(image = Some(Id::parse(cursor, "image_id")?)),
-            b"category_id" => Ok(category = Some(Id::parse(cursor, "category_id")?)),
-            b"bbox" if self.geometry.boxes => Ok(bounds = bbox(cursor)?),
-            b"area" => Ok(area = Some(finite(cursor, "area")?)),
-            b"iscrowd" => Ok(crowd = truth(cursor, "iscrowd")?),
+            b"id" => set(&mut id, Id::parse(cursor, "id")?),
+            b"image_id" => set(&mut image, Id::parse(cursor, "image_id")?),
+            b"category_id" => set(&mut category, Id::parse(cursor, "category_id")?),
+            b"bbox" if self.geometry.boxes => set(&mut bounds, bbox(cursor)?),
+            b"area" => set(&mut area, finite(cursor, "area")?),
+            b"iscrowd" => {
+                crowd = truth(cursor, "iscrowd")?;
+                Ok(())
+            }
             b"segmentation" if self.geometry.masks => {
                 cursor.peek();
                 segmentation = Some(cursor.at());
@@ -403,14 +410,15 @@ impl AnnotationReader<'_> {
         let id = id.ok_or_else(|| missing("id"))?;
         let image = image.ok_or_else(|| missing("image_id"))?;
         let category = category.ok_or_else(|| missing("category_id"))?;
-        let (Some(image), Some(category)) =
-            (self.image_index.get(&image), self.category_index.get(&category))
-        else {
+        let (Some(image), Some(category)) = (
+            self.image_index.get(&image),
+            self.category_index.get(&category),
+        ) else {
             return Ok(false);
         };
         let about = |problem: &str| cursor.meaning(format!("(id {id}) {problem}"));
         let area = area.ok_or_else(|| about("has no area, which decides the size class"))?;
-        let bbox = match bounds {
+        let bbox = match bounds.flatten() {
             Some(bounds) => bounds,
             None if self.geometry.boxes => return Err(about("has no bbox")),
             None => [0.0; 4],

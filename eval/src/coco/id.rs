@@ -112,10 +112,16 @@ impl IdIndex {
             count += 1;
         }
         // A table costs 4 bytes per number in the range, a map some 40 per identifier.
-        let range = highest.checked_sub(lowest).map_or(0, |range| range as usize);
+        let range = highest
+            .checked_sub(lowest)
+            .map_or(usize::MAX, |range| range as usize);
         let table = count > 0 && range < (1 << 20usize).max(8 * count);
         let mut index = Self {
-            dense: if table { vec![0; range + 1] } else { Vec::new() },
+            dense: if table {
+                vec![0; range + 1]
+            } else {
+                Vec::new()
+            },
             lowest,
             others: HashMap::new(),
         };
@@ -139,7 +145,9 @@ impl IdIndex {
         if let Id::Integer(value) = id
             && !self.dense.is_empty()
         {
-            let place = value.checked_sub(self.lowest).and_then(|at| usize::try_from(at).ok())?;
+            let place = value
+                .checked_sub(self.lowest)
+                .and_then(|at| usize::try_from(at).ok())?;
             let position = *self.dense.get(place)?;
             return (position > 0).then(|| position as usize - 1);
         }
@@ -161,7 +169,10 @@ mod tests {
         assert!(matches!(id("1e300"), Id::Real(_)));
         let mut ids = [id("\"b\""), id("2.5"), id("10"), id("\"a\""), id("-1")];
         ids.sort();
-        assert_eq!(ids.map(|id| id.to_string()), ["-1", "2.5", "10", "\"a\"", "\"b\""]);
+        assert_eq!(
+            ids.map(|id| id.to_string()),
+            ["-1", "2.5", "10", "\"a\"", "\"b\""]
+        );
         for wrong in ["null", "[1]", "NaN", "true"] {
             assert!(Id::parse(&mut Cursor::new(wrong.as_bytes(), 0), "image_id").is_err());
         }
@@ -170,7 +181,12 @@ mod tests {
     #[test]
     fn positions_are_found_in_narrow_and_wide_ranges() {
         for ids in [
-            vec![Id::Integer(5), Id::Integer(-2), Id::Text("5".into()), Id::number(0.5)],
+            vec![
+                Id::Integer(5),
+                Id::Integer(-2),
+                Id::Text("5".into()),
+                Id::number(0.5),
+            ],
             vec![Id::Integer(i64::MIN), Id::Integer(i64::MAX), Id::Integer(0)],
             vec![],
         ] {

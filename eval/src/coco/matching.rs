@@ -39,8 +39,6 @@ pub(crate) struct GroupMatches {
     pub outcomes: Vec<Outcome>,
     /// Objects that count, per area range.
     pub counted: Vec<u64>,
-    /// Whether there is any object, counted or not.
-    pub objects: bool,
 }
 
 /// What became of a detection in an area range: bits per IoU threshold.
@@ -138,7 +136,6 @@ impl<'a> Matches<'a> {
         let areas = self.params.areas.len();
         let mut out = GroupMatches {
             counted: vec![0; areas],
-            objects: !objects.is_empty(),
             ..GroupMatches::default()
         };
         for &row in objects {

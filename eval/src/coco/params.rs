@@ -84,9 +84,8 @@ impl Params {
     pub fn checked(mut self) -> Result<Self, EvalError> {
         self.max_detections.sort_unstable();
         let wrong = |problem: &str| Err(EvalError::Params(problem.to_owned()));
-        let ascending = |values: &[f64]| {
-            values.iter().all(|value| value.is_finite()) && values.is_sorted()
-        };
+        let ascending =
+            |values: &[f64]| values.iter().all(|value| value.is_finite()) && values.is_sorted();
         if !(1..=Self::MOST_THRESHOLDS).contains(&self.iou_thresholds.len())
             || !ascending(&self.iou_thresholds)
             || self.iou_thresholds[0] <= 0.0
@@ -144,7 +143,10 @@ mod tests {
             change(&mut params);
             params.checked()
         };
-        assert_eq!(changed(|p| p.max_detections = vec![100, 1, 10]).unwrap(), Params::default());
+        assert_eq!(
+            changed(|p| p.max_detections = vec![100, 1, 10]).unwrap(),
+            Params::default()
+        );
         assert!(changed(|p| p.max_detections = vec![0, 10]).is_err());
         assert!(changed(|p| p.iou_thresholds = vec![0.5; 33]).is_err());
         assert!(changed(|p| p.iou_thresholds = vec![0.7, 0.5]).is_err());

@@ -143,7 +143,9 @@ pub(crate) fn sentence(error: JsonError, offset: u64) -> String {
     let at = offset + error.at as u64;
     match error.problem {
         Problem::End => {
-            format!("the text ends at byte {at} in the middle of a value: the file was cut off, so write or fetch it again")
+            format!(
+                "the text ends at byte {at} in the middle of a value: the file was cut off, so write or fetch it again"
+            )
         }
         Problem::Syntax(wanted) => {
             format!("not valid JSON at byte {at}, where {wanted} is expected")

@@ -139,6 +139,8 @@ fn whole(cursor: &mut Cursor<'_>, what: &str) -> Result<u32, JsonError> {
     if value >= 0.0 && value.fract() == 0.0 && value <= f64::from(u32::MAX) {
         Ok(value as u32)
     } else {
-        Err(cursor.meaning(format!("segmentation: {what} is {value}, which is no count of pixels")))
+        Err(cursor.meaning(format!(
+            "segmentation: {what} is {value}, which is no count of pixels"
+        )))
     }
 }

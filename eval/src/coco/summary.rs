@@ -55,11 +55,11 @@ impl Curves {
         let hundred = params.max_detections.iter().position(|&limit| limit == 100);
         let threshold = |iou: f64| params.iou_thresholds.iter().position(|&t| t == iou);
         let area = |name: &str| params.areas.iter().position(|area| area.name == name);
-        let precision = |threshold: Option<usize>, area: Option<usize>, limit: Option<usize>| {
-            match (area, limit) {
-                (Some(area), Some(limit)) => self.average_precision(threshold, None, area, limit),
-                _ => -1.0,
-            }
+        let precision = |threshold: Option<usize>, area: Option<usize>, limit: Option<usize>| match (
+            area, limit,
+        ) {
+            (Some(area), Some(limit)) => self.average_precision(threshold, None, area, limit),
+            _ => -1.0,
         };
         // A threshold or size that is not among the parameters has nothing to average.
         let at_iou = |iou: f64| match threshold(iou) {

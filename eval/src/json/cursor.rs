@@ -359,7 +359,16 @@ mod tests {
         ] {
             assert_eq!(skipped(text), Ok(rest), "{text}");
         }
-        for text in ["", "[1, 2", r#""abc"#, r#""abc\"#, r#"{"a": 1"#, "tru", "-", "1e"] {
+        for text in [
+            "",
+            "[1, 2",
+            r#""abc"#,
+            r#""abc\"#,
+            r#"{"a": 1"#,
+            "tru",
+            "-",
+            "1e",
+        ] {
             assert_eq!(skipped(text), Err(Problem::End), "{text}");
         }
         assert_eq!(skipped("x"), Err(Problem::Syntax("a number")));
@@ -368,7 +377,11 @@ mod tests {
 
     #[test]
     fn strings_are_unescaped() {
-        let string = |text: &str| Cursor::new(text.as_bytes(), 0).string().map(Cow::into_owned);
+        let string = |text: &str| {
+            Cursor::new(text.as_bytes(), 0)
+                .string()
+                .map(Cow::into_owned)
+        };
         assert_eq!(string(r#""plain""#).unwrap(), b"plain");
         assert_eq!(
             string(r#""a\\b\n\u00e9\ud83d\ude00\/""#).unwrap(),
@@ -378,8 +391,14 @@ mod tests {
         for cut in [r#""ab"#, r#""a\"#, r#""a\u00"#] {
             assert_eq!(string(cut).unwrap_err().problem, Problem::End, "{cut}");
         }
-        assert!(matches!(string(r#""\x""#).unwrap_err().problem, Problem::Syntax(_)));
-        assert!(matches!(string(r#""\u12g4""#).unwrap_err().problem, Problem::Syntax(_)));
+        assert!(matches!(
+            string(r#""\x""#).unwrap_err().problem,
+            Problem::Syntax(_)
+        ));
+        assert!(matches!(
+            string(r#""\u12g4""#).unwrap_err().problem,
+            Problem::Syntax(_)
+        ));
     }
 
     #[test]

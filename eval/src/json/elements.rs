@@ -114,11 +114,13 @@ fn separator(cursor: &mut Cursor<'_>) -> Option<ElementsEnd> {
     if cursor.take(b',') {
         return None;
     }
-    Some(match cursor.expect(b']', "a comma or the end of the array") {
-        Ok(()) => ElementsEnd::Closed,
-        Err(error) if error.problem == Problem::End => ElementsEnd::Cut(Start::Separator),
-        Err(error) => ElementsEnd::Failed(error),
-    })
+    Some(
+        match cursor.expect(b']', "a comma or the end of the array") {
+            Ok(()) => ElementsEnd::Closed,
+            Err(error) if error.problem == Problem::End => ElementsEnd::Cut(Start::Separator),
+            Err(error) => ElementsEnd::Failed(error),
+        },
+    )
 }
 
 /// Takes over a piece that starts where the ones before it end; whether it was the last.
@@ -234,15 +236,19 @@ mod tests {
     #[test]
     fn pieces_are_what_one_thread_finds_even_where_every_cut_is_a_trap() {
         let count = 20_000;
-        for trap in [r#", "s": "}, {"n": 7}, {""#, "", r#", "deep": [{"n": 1}, {"n": 2}]"#] {
+        for trap in [
+            r#", "s": "}, {\"n\": 7}, {""#,
+            "",
+            r#", "deep": [{"n": 1}, {"n": 2}]"#,
+        ] {
             let elements: Vec<String> = (0..count)
                 .map(|n| format!(r#"{{"n": {n}{trap}}}"#))
                 .collect();
             let text = format!("[{} ]tail", elements.join(" ,\n "));
             assert!(text.len() > 2 * SMALLEST_PIECE);
             let (found, end, at) = numbers(&text);
-            assert_eq!(found, (0..count).collect::<Vec<_>>());
             assert_eq!((end, &text[at..]), (ElementsEnd::Closed, "tail"));
+            assert!(found.into_iter().eq(0..count));
         }
     }
 
@@ -251,15 +257,30 @@ mod tests {
         assert_eq!(numbers("[]"), (vec![], ElementsEnd::Closed, 2));
         assert_eq!(numbers("[ "), (vec![], ElementsEnd::Cut(Start::Element), 2));
         let (found, end, at) = numbers(r#"[{"n": 1}, {"n""#);
-        assert_eq!((found, end, at), (vec![1], ElementsEnd::Cut(Start::Element), 11));
+        assert_eq!(
+            (found, end, at),
+            (vec![1], ElementsEnd::Cut(Start::Element), 11)
+        );
         let (found, end, at) = numbers(r#"[{"n": 1}"#);
-        assert_eq!((found, end, at), (vec![1], ElementsEnd::Cut(Start::Separator), 9));
+        assert_eq!(
+            (found, end, at),
+            (vec![1], ElementsEnd::Cut(Start::Separator), 9)
+        );
         let (found, end, _) = numbers(r#"[{"n": 1} {"n": 2}]"#);
         assert_eq!(found, [1]);
         assert!(matches!(end, ElementsEnd::Failed(JsonError { at: 10, .. })));
         let (found, end, _) = numbers(r#"[{"n": 1}, {"m": 2}]"#);
         assert_eq!(found, [1]);
-        assert!(matches!(end, ElementsEnd::Failed(JsonError { problem: Problem::Meaning(_), .. })));
-        assert!(matches!(numbers(r#"[{"n": 1},]"#).1, ElementsEnd::Failed(_)));
+        assert!(matches!(
+            end,
+            ElementsEnd::Failed(JsonError {
+                problem: Problem::Meaning(_),
+                ..
+            })
+        ));
+        assert!(matches!(
+            numbers(r#"[{"n": 1},]"#).1,
+            ElementsEnd::Failed(_)
+        ));
     }
 }

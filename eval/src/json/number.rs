@@ -2,8 +2,8 @@
 
 /// Powers of ten that a double holds exactly.
 const EXACT: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17,
-    1e18, 1e19, 1e20, 1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 /// Integers up to this are doubles without rounding.
 const EXACT_INTEGER: u64 = 1 << 53;
@@ -57,7 +57,11 @@ pub(crate) fn parse(text: &[u8]) -> Option<(Number, usize)> {
             return None;
         }
         // Beyond this the value is 0 or infinite either way; the slow path decides.
-        let power = if at - place > 6 { 1_000_000 } else { power as i32 };
+        let power = if at - place > 6 {
+            1_000_000
+        } else {
+            power as i32
+        };
         exponent += if minus { -power } else { power };
     }
 
@@ -73,7 +77,11 @@ pub(crate) fn parse(text: &[u8]) -> Option<(Number, usize)> {
         // Both operands are exact, so the one rounding is the right one (Clinger's fast path).
         let scale = EXACT[exponent.unsigned_abs() as usize];
         let value = mantissa as f64;
-        let value = if exponent < 0 { value / scale } else { value * scale };
+        let value = if exponent < 0 {
+            value / scale
+        } else {
+            value * scale
+        };
         return Some((Number::Real(sign(value)), at));
     }
     let text = std::str::from_utf8(&text[..at]).ok()?;
@@ -84,7 +92,11 @@ pub(crate) fn parse(text: &[u8]) -> Option<(Number, usize)> {
 fn special(text: &[u8], at: usize, negative: bool) -> Option<(Number, usize)> {
     let rest = &text[at..];
     if rest.starts_with(b"Infinity") {
-        let value = if negative { f64::NEG_INFINITY } else { f64::INFINITY };
+        let value = if negative {
+            f64::NEG_INFINITY
+        } else {
+            f64::INFINITY
+        };
         Some((Number::Real(value), at + 8))
     } else if rest.starts_with(b"NaN") && !negative {
         Some((Number::Real(f64::NAN), at + 3))
@@ -127,17 +139,30 @@ mod tests {
 
     #[test]
     fn numbers_are_pythons() {
-        let value = |text: &str| parse(text.as_bytes()).map(|(number, length)| (number, &text[length..]));
+        fn value(text: &str) -> Option<(Number, &str)> {
+            parse(text.as_bytes()).map(|(number, length)| (number, &text[length..]))
+        }
         assert_eq!(value("17,"), Some((Number::Integer(17), ",")));
         assert_eq!(value("-0]"), Some((Number::Integer(0), "]")));
         assert_eq!(value("-0.5e1 "), Some((Number::Real(-5.0), " ")));
-        assert_eq!(value("9223372036854775807"), Some((Number::Integer(i64::MAX), "")));
-        assert_eq!(value("9223372036854775808"), Some((Number::Real(2f64.powi(63)), "")));
+        assert_eq!(
+            value("9223372036854775807"),
+            Some((Number::Integer(i64::MAX), ""))
+        );
+        assert_eq!(
+            value("9223372036854775808"),
+            Some((Number::Real(2f64.powi(63)), ""))
+        );
         assert_eq!(value("1e999"), Some((Number::Real(f64::INFINITY), "")));
         assert_eq!(value("1e-99999999"), Some((Number::Real(0.0), "")));
-        assert_eq!(value("-Infinity}"), Some((Number::Real(f64::NEG_INFINITY), "}")));
+        assert_eq!(
+            value("-Infinity}"),
+            Some((Number::Real(f64::NEG_INFINITY), "}"))
+        );
         assert!(matches!(value("NaN"), Some((Number::Real(v), "")) if v.is_nan()));
-        for wrong in ["", "-", "+1", ".5", "1.", "01", "1e", "1e+", "nan", "-NaN", "--1"] {
+        for wrong in [
+            "", "-", "+1", ".5", "1.", "01", "1e", "1e+", "nan", "-NaN", "--1",
+        ] {
             assert_eq!(value(wrong), None, "{wrong}");
         }
     }

@@ -172,12 +172,36 @@ fn only_matrices_decay_and_neither_tables_nor_the_teacher_are_trained() {
     );
 }
 
+/// Makes the two taps predict one vector and its negative everywhere. Random weights would do for
+/// pixels, but features of both taps may point away from the target, which is black in both columns.
+fn predict_opposites(store: &nn::VarStore) {
+    let mut parameters: Vec<(String, Tensor)> = store.variables().into_iter().collect();
+    parameters.sort_by(|left, right| left.0.cmp(&right.0));
+    let predictions = |part: &str| {
+        let chosen = |(name, _): &&(String, Tensor)| {
+            name.starts_with("decoder_pred") && name.ends_with(part)
+        };
+        parameters.iter().filter(chosen).collect::<Vec<_>>()
+    };
+    let (weights, biases) = (predictions(".weight"), predictions(".bias"));
+    assert_eq!((weights.len(), biases.len()), (2, 2));
+    tch::no_grad(|| {
+        for (_, weight) in weights {
+            let _ = weight.shallow_clone().zero_();
+        }
+        let vector = Tensor::randn_like(&biases[0].1);
+        biases[0].1.shallow_clone().copy_(&vector);
+        biases[1].1.shallow_clone().copy_(&-vector);
+    });
+}
+
 #[test]
 fn a_snapshot_shows_original_mask_and_every_tap() {
     let folder = tempfile::tempdir().unwrap();
     for config in [recipe(vec![2, 4]), clip_recipe(vec![2, 4])] {
         let store = nn::VarStore::new(Device::Cpu);
         let task = task(&store, &config);
+        predict_opposites(&store);
         let batch = task
             .collate(samples(3, 32), &context(0), Device::Cpu)
             .unwrap();

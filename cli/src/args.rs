@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::score_args::ScoreCommand;
+
 /// Pre-trains, fine-tunes, evaluates and compares vision transformers.
 #[derive(Debug, Parser)]
 #[command(
@@ -19,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
   deepmim pretrain configs/cifar10_pretrain_deepmim.toml --data cifar10
   deepmim finetune configs/cifar10_finetune.toml --data cifar10 --init runs/cifar10_pretrain_deepmim
   deepmim eval configs/imagenet_finetune_mae_b.toml --data imagenet --weights mae_finetuned_vit_base.pth --dialect mae
+  deepmim score coco --gt instances_val2017.json --pred mae.json --pred deepmim.json
   deepmim checkpoint inspect mae_pretrain_vit_base.pth")]
 pub struct Cli {
     /// What to do.
@@ -52,6 +55,9 @@ pub enum Command {
     #[command(after_help = "Example:
   deepmim predict configs/cifar10_finetune.toml --weights runs/cifar10_finetune cat.jpg dog.jpg --top 3")]
     Predict(PredictArgs),
+    /// Score prediction files, without a model: COCO, ADE20K, ImageNet
+    #[command(subcommand)]
+    Score(ScoreCommand),
     /// Look into, convert and compare checkpoint files
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),

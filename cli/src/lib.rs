@@ -8,6 +8,7 @@ mod args;
 mod failure;
 mod print;
 mod recipe;
+mod score_args;
 
 pub use args::{
     CheckArgs, CheckpointCommand, Cli, Command, DataCommand, DemoArgs, DialectArg, DtypeArg,
@@ -17,3 +18,4 @@ pub use args::{
 pub use failure::{Failure, finish};
 pub use print::{print_json, print_text};
 pub use recipe::RecipeText;
+pub use score_args::{IouTypeArg, ScoreCocoArgs, ScoreCommand};

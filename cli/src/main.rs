@@ -1,5 +1,7 @@
 //! The program users start.
 
+mod score;
+
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -20,6 +22,7 @@ fn run(command: Command) -> Result<(), Failure> {
             std::io::stdout().write_all(&script)?;
             Ok(())
         }
+        Command::Score(command) => score::run(&command),
         Command::Data(_) => Err(become_program("deepmim-data")),
         _ => Err(become_program("deepmim-model")),
     }

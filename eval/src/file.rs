@@ -85,6 +85,27 @@ impl Drop for WholeFile {
     }
 }
 
+/// Writes an array for `numpy.load`: format version 1.0, little-endian doubles, the last axis fastest.
+pub(crate) fn write_npy(path: &Path, shape: &[usize], values: &[f64]) -> Result<(), EvalError> {
+    debug_assert_eq!(shape.iter().product::<usize>(), values.len());
+    let sides: String = shape.iter().map(|side| format!("{side}, ")).collect();
+    let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({sides}), }}");
+    // The magic bytes, version and length are 10 bytes; all of it is to be a multiple of 64.
+    let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
+    let mut file = WholeFile::create(path)?;
+    let mut write = |bytes: &[u8]| file.write_all(bytes);
+    let written = write(b"\x93NUMPY\x01\x00")
+        .and_then(|()| write(&(length as u16).to_le_bytes()))
+        .and_then(|()| write(format!("{header:<0$}\n", length - 1).as_bytes()))
+        .and_then(|()| {
+            values
+                .iter()
+                .try_for_each(|value| write(&value.to_le_bytes()))
+        });
+    written.map_err(|source| file.failed(source))?;
+    file.finish()
+}
+
 /// A whole file of comma-separated records.
 #[derive(Debug)]
 pub(crate) struct CsvFile {

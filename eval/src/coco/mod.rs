@@ -16,6 +16,7 @@ mod params;
 mod records;
 mod segmentation;
 mod summary;
+mod tables;
 
 pub use accumulate::Curves;
 pub use detections::{Detection, Detections, ResultKind, ResultsFile};
@@ -24,3 +25,4 @@ pub use id::Id;
 pub use matching::{ImageMatches, Matches, match_images};
 pub use params::{AreaRange, IouType, Params};
 pub use summary::CocoSummary;
+pub use tables::CategoryScores;

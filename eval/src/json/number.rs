@@ -109,6 +109,12 @@ fn special(text: &[u8], at: usize, negative: bool) -> Option<(Number, usize)> {
 #[inline]
 fn digits(text: &[u8], mut at: usize, value: &mut u64) -> usize {
     let mut sum = *value;
+    while let Some(eight) = text.get(at..).and_then(<[u8]>::first_chunk)
+        && let Some(number) = eight_digits(u64::from_le_bytes(*eight))
+    {
+        sum = sum.wrapping_mul(100_000_000).wrapping_add(number);
+        at += 8;
+    }
     while let Some(&byte) = text.get(at) {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
@@ -119,6 +125,22 @@ fn digits(text: &[u8], mut at: usize, value: &mut u64) -> usize {
     }
     *value = sum;
     at
+}
+
+/// The number that eight digits spell, all at once: neighbours are joined to twos, fours, eight. The
+/// first digit is in the lowest byte.
+#[inline]
+fn eight_digits(bytes: u64) -> Option<u64> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let high = |bytes: u64| bytes & (0xf0 * EACH);
+    // '0' to '9' have the high half 3, and still have it when 6 is added.
+    if high(bytes) != 0x30 * EACH || high(bytes.wrapping_add(6 * EACH)) != 0x30 * EACH {
+        return None;
+    }
+    let ones = bytes - b'0' as u64 * EACH;
+    let twos = (ones * 10 + (ones >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (twos * 100 + (twos >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
 }
 
 impl Number {

@@ -1,0 +1,77 @@
+//! What can be typed after `deepmim score`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// `score …`.
+#[derive(Debug, Subcommand)]
+pub enum ScoreCommand {
+    /// COCO detection: the twelve AP and AR numbers of boxes and masks
+    #[command(after_help = "Examples:
+  deepmim score coco --gt instances_val2017.json --pred results.json
+  deepmim score coco --gt instances_val2017.json --pred results.json --type segm --errors --out scores
+  deepmim score coco --gt instances_val2017.json --pred mae.json --pred deepmim.json
+  zcat results.json.gz | deepmim score coco --gt instances_val2017.json --pred - --json")]
+    Coco(ScoreCocoArgs),
+}
+
+/// Which overlap decides a match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum IouTypeArg {
+    Bbox,
+    Segm,
+}
+
+/// `score coco`.
+#[derive(Debug, Args)]
+pub struct ScoreCocoArgs {
+    /// Annotation file (instances_*.json); may be gzip-compressed
+    #[arg(long, value_name = "FILE")]
+    pub gt: PathBuf,
+    /// Results file in COCO's format; may be gzip-compressed, - is standard input; given again, files are compared
+    #[arg(long, value_name = "FILE", required = true)]
+    pub pred: Vec<PathBuf>,
+    /// What to score; may be given twice; default: boxes, and masks where the results have them
+    #[arg(long = "type", value_name = "TYPE")]
+    pub iou_types: Vec<IouTypeArg>,
+    /// Limits on detections per picture and category
+    #[arg(
+        long,
+        value_name = "N,N,N",
+        value_delimiter = ',',
+        default_values_t = [1, 10, 100]
+    )]
+    pub max_dets: Vec<usize>,
+    /// Let detections match objects of any category (useCats = 0)
+    #[arg(long)]
+    pub class_agnostic: bool,
+    /// Print AP of every category
+    #[arg(long)]
+    pub per_category: bool,
+    /// Print what errors cost: wrong class, wrong place, duplicates, background, misses (as TIDE does)
+    #[arg(long)]
+    pub errors: bool,
+    /// Leave unusable records out and count them, instead of stopping at the first
+    #[arg(long)]
+    pub lenient: bool,
+    /// Folder for tables and curves as CSV and JSON
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// With --out: also write pycocotools' arrays precision, recall and scores as .npy
+    #[arg(long, requires = "out")]
+    pub arrays: bool,
+    /// Resamples of the paired bootstrap; default: 1000 where files are compared, none for a single one
+    #[arg(long, value_name = "N")]
+    pub resamples: Option<usize>,
+    /// Seed of the bootstrap
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Threads; default: all cores
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -186,7 +186,7 @@ fn read_curve(
 
 /// Positions of the set bits, from the lowest.
 #[inline]
-fn bits(mut word: u32) -> impl Iterator<Item = usize> {
+pub(crate) fn bits(mut word: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         (word != 0).then(|| {
             let lowest = word.trailing_zeros();

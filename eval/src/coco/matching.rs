@@ -124,6 +124,11 @@ impl<'a> Matches<'a> {
         &self.params
     }
 
+    /// The objects of a group, by picture.
+    pub(crate) fn annotation_rows(&self, group: usize) -> &[u32] {
+        self.annotation_groups.rows(group)
+    }
+
     /// Which overlap decided.
     pub fn iou_type(&self) -> IouType {
         self.iou_type

@@ -1,8 +1,7 @@
 """Small random COCO data sets full of corner cases, for coco_differential.py.
 
 `draw(seed, number)` gives one case: ground truth and detections as JSON values, the type, maxDets, whether
-classes are ignored, and the names of the corner cases that it holds. A case rarely holds more than a few of
-them, so that a difference points at its cause.
+classes are ignored, and the names of the corner cases that it holds.
 """
 import numpy as np
 from pycocotools import mask
@@ -441,12 +440,20 @@ def truths_reversed(case):
     case["gt"]["annotations"].reverse()
 
 
-def max_dets_unlimited(case):
-    case["max_dets"] = [1000 + limit for limit in case["max_dets"]]
+def max_dets_one_too_many(case):
+    # The largest stays, since pycocotools' headline number looks for 100.
+    *smaller, largest = sorted(case["max_dets"])
+    case["max_dets"] = [min(limit + 1, largest) for limit in smaller] + [largest]
 
 
-def max_dets_unsorted_as_given(case):
-    case["max_dets"] = [case["max_dets"][0]] * 3
+def detections_beyond_max_dets_kept_by_file_order(case):
+    kept, counts = [], {}
+    for detection in case["detections"]:
+        key = detection["image_id"], detection["category_id"]
+        counts[key] = counts.get(key, 0) + 1
+        if counts[key] <= max(case["max_dets"]):
+            kept.append(detection)
+    case["detections"] = kept
 
 
 def area_from_the_box(case):
@@ -463,8 +470,9 @@ def detections_without_boxes(case):
 
 def thresholds_a_hair_higher(case):
     for detection in case["detections"]:
-        if "bbox" in detection:
-            detection["bbox"] = [detection["bbox"][0], detection["bbox"][1], detection["bbox"][2] * (1 - 1e-13), detection["bbox"][3]]
+        if len(detection.get("bbox", ())) == 4:
+            x, y, width, height = detection["bbox"]
+            detection["bbox"] = [x, y, width * (1 - 1e-13), height]
 
 
 def classes_mixed_up(case):
@@ -481,7 +489,7 @@ SENSITIVITIES = {
     function.__name__.replace("_", " "): function
     for function in (
         crowds_as_objects, crowds_left_out, ids_unique_and_positive, ignore_honoured, ties_reversed, truths_reversed,
-        max_dets_unlimited, max_dets_unsorted_as_given, area_from_the_box, detections_without_boxes,
+        max_dets_one_too_many, detections_beyond_max_dets_kept_by_file_order, area_from_the_box, detections_without_boxes,
         thresholds_a_hair_higher, classes_mixed_up, pictures_without_truth_left_out,
     )
 }

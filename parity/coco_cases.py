@@ -3,6 +3,8 @@
 `draw(seed, number)` gives one case: ground truth and detections as JSON values, the type, maxDets, whether
 classes are ignored, and the names of the corner cases that it holds.
 """
+import copy
+
 import numpy as np
 from pycocotools import mask
 
@@ -409,6 +411,28 @@ class Case:
             "detections": self.detections, "type": self.type, "max_dets": self.max_dets,
             "class_agnostic": self.class_agnostic, "features": sorted(self.features), "indent": self.pick(None, None, 1),
         }
+
+
+def repaired(case):
+    """The same case in words that pycocotools understands, for what it raises on without need."""
+    case = copy.deepcopy(case)
+    sizes = {image["id"]: (image.get("height"), image.get("width")) for image in case["gt"]["images"]}
+    for truth in case["gt"].get("annotations", []):
+        truth.setdefault("iscrowd", 0)
+    if case["detections"] == []:
+        # One of a category that is nowhere counts nowhere.
+        case["detections"] = [{"image_id": next(iter(sizes)), "category_id": 999_999, "score": 0.5, "bbox": [0, 0, 1, 1]}]
+    if isinstance(case["detections"], list) and not case["detections"][0].get("bbox"):
+        for detection in case["detections"]:
+            region = detection.get("segmentation")
+            if isinstance(region, list):
+                region = mask.merge(mask.frPyObjects(region, *sizes[detection["image_id"]]))
+            elif isinstance(region, dict) and isinstance(region["counts"], list):
+                region = mask.frPyObjects(region, *region["size"])
+            else:
+                continue
+            detection["segmentation"] = {"size": region["size"], "counts": region["counts"].decode()}
+    return case
 
 
 # What a mistaken evaluator effectively reads in place of the input, for --sensitivity.

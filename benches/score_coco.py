@@ -9,8 +9,8 @@
 Every run is a process of its own, from its start to its end, loading included. Evaluators take turns, round
 by round, and medians count; `CPU` is user and system time, which other load on the machine disturbs less
 than wall time; `peak` is the largest resident memory. A name that ends in `-1` runs on one thread. The
-column `hotcoco ÷ it` is hotcoco's median wall time (on one thread for names in `-1`) over the evaluator's:
-above 1, the evaluator is that many times as fast as hotcoco. All evaluators have to agree on the twelve
+columns `hotcoco ÷ it` are hotcoco's medians (on one thread for names in `-1`) over the evaluator's: above 1,
+the evaluator is that many times as fast as hotcoco. All evaluators have to agree on the twelve
 numbers to 1e-9.
 
 Workloads (made by coco_sets.py in the folder --work, and kept there):
@@ -128,8 +128,9 @@ def measure(evaluators, files, kind, options):
 
 
 def against_hotcoco(evaluator, rows):
+    """hotcoco's wall and CPU seconds over an evaluator's, on as many threads."""
     base = rows.get("hotcoco-1" if evaluator.endswith("-1") else "hotcoco")
-    return f"{base[0] / rows[evaluator][0]:.2f}×" if base else ""
+    return " | ".join(f"{base[i] / rows[evaluator][i]:.2f}×" if base else "" for i in (0, 3))
 
 
 def describe(files):
@@ -215,7 +216,7 @@ def main():
                     print(f"| {images:,} | {detections:,} | {name} | {median:.3f} | {cpu:.3f} | {peak:.0f} | {median / images * 1e6:.1f} |")
                 continue
             print(f"\n### {workload}\n\n{sizes}; AP {first[0]:.4f}, AR100 {first[8]:.4f}; largest disagreement {apart:.1e}\n")
-            print("| evaluator | wall s | lowest–highest | CPU s | peak MiB | hotcoco ÷ it |\n|---|--:|--:|--:|--:|--:|")
+            print("| evaluator | wall s | lowest–highest | CPU s | peak MiB | hotcoco ÷ it: wall | CPU |\n|---|--:|--:|--:|--:|--:|--:|")
             for name, (median, low, high, cpu, peak) in rows.items():
                 print(f"| {name} | {median:.3f} | {low:.3f}–{high:.3f} | {cpu:.3f} | {peak:.0f} | {against_hotcoco(name, rows)} |", flush=True)
     if worst > 1e-9:

@@ -40,7 +40,8 @@ import tempfile
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from coco_cases import SENSITIVITIES, draw, repaired  # noqa: E402
+from coco_alterations import SENSITIVITIES, repaired  # noqa: E402
+from coco_cases import draw  # noqa: E402
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 TOLERANCE = 1e-9

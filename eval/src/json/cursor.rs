@@ -51,12 +51,13 @@ impl<'a> Cursor<'a> {
         self.at = at;
     }
 
-    /// An error at the present place.
+    /// An error at the present place; or at the text's end, where that is the problem.
     pub(crate) fn error(&self, problem: Problem) -> JsonError {
-        JsonError {
-            at: self.at,
-            problem,
-        }
+        let at = match problem {
+            Problem::End => self.text.len(),
+            _ => self.at,
+        };
+        JsonError { at, problem }
     }
 
     /// An error about the meaning of what stands here.

@@ -2,4 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bad_input;
+mod differential;
+mod draw;
 mod golden;
+mod resample;

@@ -5,13 +5,13 @@
     cargo build --release -p deepmim-cli --bin deepmim
     env/bin/python parity/coco_differential.py --program target/release/deepmim --cases 5000
 
-Compared are the twelve numbers and, where `read_arrays` finds them, the whole precision and recall arrays.
-A difference above 1e-9, a refusal of what pycocotools accepts, and a crash are failures: the exit code is 1
-and the case is saved below --save as gt.json, detections.json and case.json. `--replay FOLDER` runs saved
-cases again. Where pycocotools raises, what the program does is counted and shown, and if it scores what
+Compared are the twelve numbers and, where `read_arrays` finds them, the whole precision, recall and scores
+arrays. A difference above 1e-9, a refusal of what pycocotools accepts, and a crash are failures: the exit code
+is 1, and the case is saved below --save as gt.json, detections.json and case.json. `--replay FOLDER` runs
+saved cases again. Where pycocotools raises, what the program does is counted and shown; if it scores what
 pycocotools would score in other words (a missing iscrowd, no detections, masks that are no compressed RLE),
-the numbers are compared with those. faster-coco-eval runs along as a
-second opinion: its deviations from pycocotools are counted, and fail nothing.
+the numbers are compared with those. faster-coco-eval runs along as a second opinion: its deviations from
+pycocotools are counted, and fail nothing.
 
 A custom maxDets without 100 makes pycocotools' headline AP -1; the mean precision at the largest maxDets is
 accepted as well.
@@ -65,7 +65,7 @@ def reference(tool, case):
             evaluation.params.useCats = 0 if case["class_agnostic"] else 1
             evaluation.evaluate()
             evaluation.accumulate()
-            arrays = {name: np.array(evaluation.eval[name]) for name in ("precision", "recall")}
+            arrays = {name: np.array(evaluation.eval[name]) for name in ("precision", "recall", "scores")}
             evaluation.summarize()
     except Exception as error:  # whatever it raises is the result
         return {"error": f"{type(error).__name__}: {error}".splitlines()[0][:120]}
@@ -87,7 +87,7 @@ def invoke(options, folder, case):
         threads = 1 + len(case["detections"]) % 2
         line += ["--class-agnostic"] * case["class_agnostic"] + ["--threads", str(threads)]
         if options.arrays:
-            line += ["--out", str(folder / "out")]
+            line += ["--out", str(folder / "out"), "--arrays"]
     environment = dict(os.environ, RAYON_NUM_THREADS="1")
     done = subprocess.run(line, capture_output=True, text=True, env=environment, timeout=60)
     if done.returncode != 0:
@@ -105,22 +105,15 @@ def invoke(options, folder, case):
 
 
 def read_arrays(folder):
-    """The program's arrays: `precision` (T, R, K, A, M) and `recall` (T, K, A, M), or None where it writes none.
+    """The program's arrays, or None where it writes none; the one place that knows how they are stored.
 
-    The one place that knows how they are stored: arrays.safetensors (F64), or arrays.json with `shape`
-    [T, R, K, A, M] and both arrays flat.
+    deepmim writes `precision`, `scores` (T, R, K, A, M) and `recall` (T, K, A, M) as .npy; hotcoco_score
+    arrays.json with `shape` [T, R, K, A, M] and the arrays flat.
     """
-    binary, text = folder / "arrays.safetensors", folder / "arrays.json"
-    if binary.exists():
-        content = binary.read_bytes()
-        length = int.from_bytes(content[:8], "little")
-        header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
-        result = {}
-        for name in ("precision", "recall"):
-            begin, end = header[name]["data_offsets"]
-            kind = {"F64": "<f8", "F32": "<f4"}[header[name]["dtype"]]
-            result[name] = np.frombuffer(data[begin:end], kind).reshape(header[name]["shape"])
-        return result
+    files = [folder / f"{name}.npy" for name in ("precision", "recall", "scores")]
+    text = folder / "arrays.json"
+    if files[0].exists():
+        return {file.stem: np.load(file) for file in files}
     if text.exists():
         content = json.loads(text.read_text())
         t, r, k, a, m = content["shape"]
@@ -141,7 +134,7 @@ def difference(case, expected, found):
             a = valid.mean() if valid.size else -1.0
         pairs.append((np.array(a), np.array(np.nan if b is None else b)))
     if found.get("arrays"):
-        pairs += [(expected["arrays"][name], found["arrays"][name]) for name in ("precision", "recall")]
+        pairs += [(expected["arrays"][name], array) for name, array in found["arrays"].items()]
     worst, count = 0.0, 0
     for a, b in pairs:
         if a.shape != b.shape:

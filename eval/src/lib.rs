@@ -16,6 +16,10 @@ mod rle;
 mod segmentation;
 mod strictness;
 
+pub use bootstrap::{
+    Bootstrap, BootstrapConfig, BootstrapSize, Difference, Interval, IntervalMethod, bootstrap,
+    draw, holm,
+};
 pub use classification::{
     CALIBRATION_BINS, ClassTally, ClassificationMeter, Confusion, Prediction, PredictionsReader,
     PredictionsWriter, Ranked, TOP_K, write_per_class,

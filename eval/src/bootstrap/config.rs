@@ -31,14 +31,30 @@ impl Default for BootstrapConfig {
 }
 
 /// How an interval is read off the resampled scores.
+///
+/// Coverage of nominal 95 % intervals in 300 to 500 simulated data sets each:
+///
+/// | score | images | percentile | basic |
+/// |---|---:|---:|---:|
+/// | accuracy of 90 % | 50 | 96 % | 89 % |
+/// | accuracy of 90 % | 300 | 96 % | 95 % |
+/// | mean IoU of 40 classes | 200 | 94 % | 89 % |
+/// | mean IoU of 40 classes | 1000 | 95 % | 94 % |
+/// | calibration error of 4.4 % | 500 | 37 % | 87 % |
+/// | calibration error of 4.4 % | 10,000 | 95 % | 95 % |
+/// | calibration error of 1.3 % | 2000 | 0 % | 89 % |
+/// | calibration error of 1.3 % | 10,000 | 76 % | 84 % |
+///
+/// BCa intervals would need every score with each image left out in turn, which costs more than
+/// the resamples where a score is an average precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IntervalMethod {
     /// The quantiles of the resampled scores.
     #[default]
     Percentile,
     /// The quantiles mirrored at the score itself. For scores that resampling shifts to one side
-    /// (an expected calibration error can only grow with noise), whose percentile interval may
-    /// not even hold the score. Its ends may leave the range of the score.
+    /// (the noise of a resample can only raise an expected calibration error), whose percentile
+    /// interval may not even hold the score. Its ends may leave the range of the score.
     Basic,
 }
 

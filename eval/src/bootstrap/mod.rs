@@ -13,15 +13,20 @@
 //! Statistics 6, 1979, 65–70): with it the chance that any of them is called significant by luck
 //! stays below one minus the confidence, however they depend on each other.
 //!
+//! **Undefined scores**, such as the AP of objects of which a resample has none, are left out of
+//! the interval and counted; nothing is said where they are more than half of the resamples.
+//!
 //! An interval is about the choice of images alone. How much a second training with another seed
 //! would differ is another question, to which only a second training knows the answer.
 
 mod config;
 mod draw;
+mod overlaps;
 mod resample;
 mod result;
 
 pub use config::{BootstrapConfig, BootstrapSize, IntervalMethod};
 pub use draw::draw;
+pub use overlaps::{ClassOverlap, ImageOverlaps, OverlapScores};
 pub use resample::bootstrap;
 pub use result::{Bootstrap, Difference, Interval, holm};

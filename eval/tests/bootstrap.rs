@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use deepmim_eval::{
-    Bootstrap, BootstrapConfig, BootstrapSize, EvalError, IntervalMethod, bootstrap, draw, holm,
+    Bootstrap, BootstrapConfig, BootstrapSize, ClassOverlap, EvalError, ImageOverlaps,
+    IntervalMethod, bootstrap, draw, holm,
 };
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -340,5 +341,46 @@ proptest! {
         for (raw, adjusted) in p_values.iter().zip(holm(&p_values)) {
             prop_assert!(*raw <= adjusted && adjusted <= 1.0);
         }
+    }
+}
+
+/// By hand, three classes; image 1 has class 2 alone. With weights 1, 1: class 0 has 6 / 10,
+/// class 1 has 2 / 6, class 2 has 0 / 4.
+#[test]
+fn mean_iou_of_weighted_images_by_hand() {
+    let area = |class, intersection, predicted, labelled| ClassOverlap {
+        class,
+        intersection,
+        predicted,
+        labelled,
+    };
+    let mut overlaps = ImageOverlaps::new(4);
+    overlaps.add([area(0, 6, 8, 8), area(1, 2, 4, 4)]).unwrap();
+    overlaps.add([area(2, 0, 0, 4)]).unwrap();
+    let close = |found: f64, expected: f64| {
+        assert!(
+            (found - expected).abs() < 1e-12,
+            "{found} instead of {expected}"
+        );
+    };
+    let both = overlaps.scores(&[1, 1]);
+    close(both.mean_iou, (0.6 + 1.0 / 3.0 + 0.0) / 3.0);
+    close(both.mean_accuracy, (0.75 + 0.5 + 0.0) / 3.0);
+    close(both.pixel_accuracy, 8.0 / 16.0);
+    // A class that no counted image has leaves the mean.
+    let first = overlaps.scores(&[3, 0]);
+    close(first.mean_iou, (0.6 + 1.0 / 3.0) / 2.0);
+    close(overlaps.scores(&[1, 3]).pixel_accuracy, 8.0 / 24.0);
+    assert!(overlaps.scores(&[0, 0]).mean_iou.is_nan());
+    let before = overlaps.clone();
+    for wrong in [area(4, 0, 1, 1), area(0, 2, 1, 3)] {
+        let error = overlaps.add([area(0, 1, 1, 1), wrong]).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("bootstrap: image 2 cannot be scored"),
+            "{error}"
+        );
+        assert_eq!(overlaps, before);
     }
 }

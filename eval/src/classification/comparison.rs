@@ -1,164 +1,19 @@
 //! Prediction files scored on the same pictures.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::class_list::ClassList;
 use super::meter::ClassificationMeter;
 use super::outcomes::{ClassificationMetric, Outcomes};
 use super::prediction::Prediction;
-use super::reader::{PredictionsReader, without_name};
+use super::prediction_set::PredictionSet;
 use super::real::RealLabels;
-use super::truth::{LabelledPicture, PictureLabels};
+use super::truth::PictureLabels;
 use crate::bootstrap::{Bootstrap, BootstrapConfig, BootstrapSize, IntervalMethod, bootstrap};
 use crate::error::EvalError;
 use crate::strictness::{Skipped, Strictness};
 
 /// More would be a mistaken column.
 const MAX_CLASSES: usize = 1_000_000;
-
-/// One file of predictions, each found in the ground truth.
-#[derive(Debug)]
-pub struct PredictionSet {
-    path: PathBuf,
-    rows: Vec<Row>,
-    classes: Option<usize>,
-}
-
-#[derive(Debug)]
-struct Row {
-    /// Place in the ground truth.
-    picture: usize,
-    line: u64,
-    prediction: Prediction,
-}
-
-impl PredictionSet {
-    /// Reads a file that [`PredictionsReader`] understands. With a ground truth, labels come from
-    /// there, and a row's own label must agree; without one, every row needs its own.
-    ///
-    /// # Errors
-    /// When the file cannot be read or has no row that can be scored; under
-    /// [`Strictness::Strict`] also when a record cannot be used, a picture occurs twice, is not in
-    /// the ground truth or has no label.
-    pub fn read(
-        path: &Path,
-        truth: Option<&PictureLabels>,
-        classes: Option<&ClassList>,
-        strictness: Strictness,
-    ) -> Result<(Self, Skipped), EvalError> {
-        let mut reader = PredictionsReader::with_classes(path, classes)?;
-        let mut set = Self {
-            path: reader.path().to_owned(),
-            rows: Vec::new(),
-            classes: reader.num_classes(),
-        };
-        let mut skipped = Skipped::default();
-        let mut names = HashMap::new();
-        let mut lines = HashMap::new();
-        while let Some(record) = reader.next_record() {
-            if reader.is_broken() {
-                // What follows is unknown, which no leniency mends.
-                record?;
-                break;
-            }
-            let line = reader.line();
-            let wrong = |problem: String| EvalError::record(reader.path(), line, problem);
-            let row = record.and_then(|record| {
-                if record.name.is_empty() {
-                    return Err(wrong("column file is empty: name the picture".to_owned()));
-                }
-                let picture = match truth {
-                    Some(truth) => truth.find(&record.name).ok_or_else(|| {
-                        wrong(format!(
-                            "picture \"{}\" is not in {}: predict the pictures that are labelled \
-                             there",
-                            record.name,
-                            truth.path().display()
-                        ))
-                    })?,
-                    None => {
-                        let next = names.len();
-                        *names.entry(record.name.clone()).or_insert(next)
-                    }
-                };
-                if let Some(first) = lines.get(&picture) {
-                    return Err(wrong(format!(
-                        "picture \"{}\" is predicted already on line {first}: predict it once",
-                        record.name
-                    )));
-                }
-                let label = match (truth, record.label) {
-                    (None, None) => {
-                        return Err(wrong(format!(
-                            "picture \"{}\" has no label: fill column label, or give a ground truth",
-                            record.name
-                        )));
-                    }
-                    (None, Some(label)) => label,
-                    (Some(truth), own) => {
-                        let known = truth.pictures()[picture].label;
-                        if let Some(own) = own.filter(|&own| own != known) {
-                            return Err(wrong(format!(
-                                "label {own} disagrees with {}, line {}, which says {known}: \
-                                 number the classes in one order, or remove column label",
-                                truth.path().display(),
-                                truth.pictures()[picture].line
-                            )));
-                        }
-                        known
-                    }
-                };
-                let prediction = record
-                    .prediction(Some(label))
-                    .map_err(|error| wrong(without_name(error)))?;
-                Ok(Row {
-                    picture,
-                    line,
-                    prediction,
-                })
-            });
-            match row {
-                Ok(row) => {
-                    lines.insert(row.picture, line);
-                    set.rows.push(row);
-                }
-                Err(error) => skipped.meet(strictness, error)?,
-            }
-        }
-        if set.rows.is_empty() {
-            let problem = match skipped.first() {
-                Some(first) => format!("no prediction in it can be scored; the first: {first}"),
-                None => "no prediction is in it: the file may have been cut off".to_owned(),
-            };
-            return Err(EvalError::file(&set.path, problem));
-        }
-        if truth.is_none() {
-            // Rows left out have used up places, too.
-            for (place, row) in set.rows.iter_mut().enumerate() {
-                row.picture = place;
-            }
-        }
-        Ok((set, skipped))
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The labels of a set that was read without a ground truth, as ground truth of this and other
-    /// sets.
-    pub fn labels(&self) -> PictureLabels {
-        let picture = |row: &Row| LabelledPicture {
-            name: row.prediction.name.clone(),
-            label: row.prediction.label.unwrap_or(usize::MAX),
-            line: row.line,
-        };
-        let pictures = self.rows.iter().map(picture).collect();
-        PictureLabels::new(self.path.clone(), pictures, false)
-    }
-}
 
 /// What is scored, and how.
 #[derive(Debug, Clone, Copy, Default)]
@@ -297,57 +152,6 @@ impl ClassificationComparison {
             ClassificationMetric::CalibrationError => boot.with_method(at, IntervalMethod::Basic),
             _ => boot,
         }))
-    }
-}
-
-impl PredictionSet {
-    /// The predictions in order of the ground truth; nothing where there is none.
-    fn in_order(
-        &self,
-        truth: &PictureLabels,
-        wanted: &[bool],
-        classes: usize,
-        strictness: Strictness,
-        skipped: &mut Skipped,
-    ) -> Result<Vec<Option<Prediction>>, EvalError> {
-        let mut rows: Vec<Option<Prediction>> = vec![None; wanted.len()];
-        let mut met = vec![false; wanted.len()];
-        for row in &self.rows {
-            let highest = row.prediction.top.iter().map(|ranked| ranked.class).max();
-            let (Some(place), Some(met)) = (rows.get_mut(row.picture), met.get_mut(row.picture))
-            else {
-                continue;
-            };
-            *met = true;
-            match highest.filter(|&class| class >= classes) {
-                Some(class) => {
-                    let problem = format!(
-                        "class {class} is ranked, but there are {classes} classes (from 0): \
-                         correct it, or the number of classes"
-                    );
-                    let error = EvalError::record(&self.path, row.line, problem);
-                    skipped.meet(strictness, error)?;
-                }
-                None => *place = Some(row.prediction.clone()),
-            }
-        }
-        let missing: Vec<&LabelledPicture> = (truth.pictures().iter().zip(wanted).zip(&met))
-            .filter(|((_, wanted), met)| **wanted && !**met)
-            .map(|((picture, _), _)| picture)
-            .collect();
-        for picture in &missing {
-            let problem = format!(
-                "{} of the {} pictures of {} have no prediction, the first is \"{}\" (line {} \
-                 there): predict them all",
-                missing.len(),
-                wanted.len(),
-                truth.path().display(),
-                picture.name,
-                picture.line
-            );
-            skipped.meet(strictness, EvalError::file(&self.path, problem))?;
-        }
-        Ok(rows)
     }
 }
 

@@ -14,6 +14,13 @@ pub enum ScoreCommand {
   deepmim score coco --gt instances_val2017.json --pred mae.json --pred deepmim.json
   zcat results.json.gz | deepmim score coco --gt instances_val2017.json --pred - --json")]
     Coco(ScoreCocoArgs),
+    /// ImageNet: top-1, top-5, loss and calibration error with intervals, and differences between files
+    #[command(after_help = "Examples:
+  deepmim score imagenet --pred runs/imagenet_finetune/eval/predictions.csv
+  deepmim score imagenet --pred mae/predictions.csv --pred deepmim/predictions.csv --class-names classes.txt --out scores
+  deepmim score imagenet --pred logits.csv.gz --gt ILSVRC2012_validation_ground_truth.txt --synsets synsets.txt --real real.json
+A file of logits has the columns file,0,1,…; a ranking has file,top1,…,top5 and perhaps p1,…,p5 and loss.")]
+    Imagenet(ScoreImagenetArgs),
 }
 
 /// Which overlap decides a match.
@@ -65,6 +72,50 @@ pub struct ScoreCocoArgs {
     /// Resamples of the paired bootstrap; default: 1000 where files are compared, none for a single one
     #[arg(long, value_name = "N")]
     pub resamples: Option<usize>,
+    /// Seed of the bootstrap
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Threads; default: all cores
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `score imagenet`.
+#[derive(Debug, Args)]
+pub struct ScoreImagenetArgs {
+    /// Predictions as CSV: predictions.csv of a run; columns file,top1,…; or file and one column of logits or probabilities per class. May be gzip-compressed, - is standard input; given again, files are compared
+    #[arg(long, value_name = "FILE", required = true)]
+    pub pred: Vec<PathBuf>,
+    /// True classes: CSV of file,label, lines of "file label", or ILSVRC's ground truth (one id a line); default: the column label of the first predictions
+    #[arg(long, value_name = "FILE")]
+    pub gt: Option<PathBuf>,
+    /// With ILSVRC's ground truth: the WordNet ids in the order of its ids; without it, id 1 is class 0
+    #[arg(long, value_name = "FILE", requires = "gt")]
+    pub synsets: Option<PathBuf>,
+    /// Reassessed labels: real.json of google-research/reassessed-imagenet
+    #[arg(long, value_name = "FILE")]
+    pub real: Option<PathBuf>,
+    /// Number of classes; default: what the files tell
+    #[arg(long, value_name = "N", conflicts_with = "class_names")]
+    pub classes: Option<usize>,
+    /// Names of the classes, one a line, in class order
+    #[arg(long, value_name = "FILE")]
+    pub class_names: Option<PathBuf>,
+    /// Compare every pair of files, not only each with the first
+    #[arg(long)]
+    pub all_pairs: bool,
+    /// Leave out and count what cannot be scored, instead of stopping at the first
+    #[arg(long)]
+    pub lenient: bool,
+    /// Folder for summary.json, per_class.csv, confusion.csv and calibration.csv
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Resamples of the paired bootstrap
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    pub resamples: usize,
     /// Seed of the bootstrap
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

@@ -72,6 +72,12 @@ pub enum EvalError {
         /// Classes of the other.
         right: usize,
     },
+    /// Resampling was asked for what cannot be resampled.
+    #[error("bootstrap: {problem}")]
+    Bootstrap {
+        /// What is wrong and what to ask for instead.
+        problem: String,
+    },
 }
 
 impl EvalError {

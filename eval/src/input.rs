@@ -74,6 +74,12 @@ impl Input {
     }
 }
 
+impl Read for Input {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(out)
+    }
+}
+
 /// The path as errors name it.
 pub(crate) fn input_name(path: &Path) -> PathBuf {
     if path.as_os_str() == STANDARD_INPUT {

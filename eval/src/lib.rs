@@ -16,12 +16,18 @@ mod rle;
 mod segmentation;
 mod strictness;
 
+pub use bootstrap::{
+    Bootstrap, BootstrapConfig, BootstrapSize, ClassOverlap, Difference, ImageOverlaps, Interval,
+    IntervalMethod, OverlapScores, bootstrap, draw, holm,
+};
 pub use classification::{
-    CALIBRATION_BINS, ClassTally, ClassificationMeter, Confusion, Prediction, PredictionsReader,
-    PredictionsWriter, Ranked, TOP_K, write_per_class,
+    CALIBRATION_BINS, CalibrationBin, ClassList, ClassTally, ClassificationComparison,
+    ClassificationMeter, ClassificationMetric, ComparisonOptions, Confusion, LabelledPicture,
+    Outcomes, PictureLabels, Prediction, PredictionSet, PredictionsReader, PredictionsWriter,
+    Ranked, RealLabels, ScoredSet, TOP_K, write_calibration, write_confusion, write_per_class,
 };
 pub use error::EvalError;
-pub use report::Report;
+pub use report::{Report, write_json};
 pub use rle::{
     MAX_COORDINATE, MAX_CROSSINGS, PolygonRasterizer, PreparedMask, Rle, RleError, box_iou,
     mask_iou,

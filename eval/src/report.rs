@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::Write;
 use std::path::Path;
 
+use serde::Serialize;
+
 use crate::error::EvalError;
 use crate::file::{CsvFile, WholeFile};
 
@@ -71,10 +73,22 @@ impl Report {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_json(&self, path: &Path) -> Result<(), EvalError> {
-        let mut file = WholeFile::create(path)?;
-        writeln!(file, "{:#}", self.to_json()).map_err(|source| file.failed(source))?;
-        file.finish()
+        write_json(path, &self.to_json())
     }
+}
+
+/// Writes a value as indented JSON, whole or not at all.
+///
+/// # Errors
+/// When the file cannot be written, or the value has no form in JSON.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), EvalError> {
+    let mut file = WholeFile::create(path)?;
+    let written = serde_json::to_writer_pretty(&mut file, value);
+    let written = written
+        .map_err(std::io::Error::from)
+        .and_then(|()| writeln!(file));
+    written.map_err(|source| file.failed(source))?;
+    file.finish()
 }
 
 impl<N: Into<String>> FromIterator<(N, f64)> for Report {

@@ -26,9 +26,12 @@ fn with_probabilities(name: &str, label: usize, probabilities: &[f64]) -> Predic
     let mut top: Vec<Ranked> = probabilities
         .iter()
         .enumerate()
-        .map(|(class, &probability)| Ranked { class, probability })
+        .map(|(class, &probability)| Ranked {
+            class,
+            probability: Some(probability),
+        })
         .collect();
-    top.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    top.sort_by(|a, b| b.probability.partial_cmp(&a.probability).unwrap());
     top.truncate(5);
     Prediction {
         name: name.to_owned(),
@@ -45,7 +48,7 @@ fn logits_become_probabilities_and_a_loss() {
     let classes: Vec<usize> = row.top.iter().map(|r| r.class).collect();
     assert_eq!(classes, [2, 1, 0]);
     for (ranked, expected) in row.top.iter().zip([5.0 / 8.0, 2.0 / 8.0, 1.0 / 8.0]) {
-        assert!((ranked.probability - expected).abs() < 1e-7);
+        assert!((ranked.probability.unwrap() - expected).abs() < 1e-7);
     }
     assert!((row.loss.unwrap() - 4_f64.ln()).abs() < 1e-7);
     assert_eq!(row.hit(1), Some(false));
@@ -147,7 +150,7 @@ fn calibration_bins_hold_their_upper_end() {
         label: Some(label),
         top: vec![Ranked {
             class: 0,
-            probability: confidence,
+            probability: Some(confidence),
         }],
         loss: None,
     };
@@ -362,7 +365,7 @@ proptest! {
         order.truncate(5);
         let row = prediction("x", None, &logits);
         prop_assert_eq!(row.top.iter().map(|r| r.class).collect::<Vec<_>>(), order);
-        prop_assert!(row.top.iter().map(|r| r.probability).sum::<f64>() <= 1.0 + 1e-12);
+        prop_assert!(row.top.iter().filter_map(|r| r.probability).sum::<f64>() <= 1.0 + 1e-12);
     }
 
     /// Scoring the file gives the same digits as scoring the model.

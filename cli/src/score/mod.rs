@@ -1,6 +1,8 @@
 //! `deepmim score`: metrics of prediction files. No model, and so neither libtorch nor OpenCV.
 
 mod coco;
+mod comparison;
+mod imagenet;
 
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub fn run(command: &ScoreCommand) -> Result<(), Failure> {
     match command {
         ScoreCommand::Coco(args) => coco::run(args)?,
+        ScoreCommand::Imagenet(args) => imagenet::run(args)?,
     }
     Ok(())
 }

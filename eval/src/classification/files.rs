@@ -1,19 +1,17 @@
-//! Predictions and per-class scores as CSV.
+//! What is written as CSV: predictions, per-class scores, calibration, confusions.
 //!
 //! Numbers are written with as many digits as reading them back bit by bit takes.
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::meter::ClassificationMeter;
-use super::prediction::{Prediction, Ranked, TOP_K};
+use super::prediction::{Prediction, TOP_K};
 use crate::error::EvalError;
 use crate::file::CsvFile;
 
 /// Columns of a predictions file. `label`, `label_name`, `loss` and the places beyond the number
 /// of classes may be empty.
-const COLUMNS: [&str; 15] = [
+pub(super) const COLUMNS: [&str; 15] = [
     "file",
     "label",
     "label_name",
@@ -84,7 +82,9 @@ impl PredictionsWriter {
         }
         for (place, ranked) in prediction.top.iter().take(TOP_K).enumerate() {
             row[FIRST_CLASS + place] = ranked.class.to_string();
-            row[FIRST_PROBABILITY + place] = ranked.probability.to_string();
+            if let Some(probability) = ranked.probability {
+                row[FIRST_PROBABILITY + place] = probability.to_string();
+            }
         }
         if let Some(loss) = prediction.loss {
             row[LOSS] = loss.to_string();
@@ -101,135 +101,6 @@ impl PredictionsWriter {
     /// When writing fails.
     pub fn finish(self) -> Result<(), EvalError> {
         self.csv.finish()
-    }
-}
-
-/// Reads predictions one by one.
-#[derive(Debug)]
-pub struct PredictionsReader {
-    csv: csv::Reader<BufReader<File>>,
-    path: PathBuf,
-}
-
-impl PredictionsReader {
-    /// Opens a file written by [`PredictionsWriter`].
-    ///
-    /// # Errors
-    /// When the file cannot be read or its first line does not name the columns.
-    pub fn open(path: &Path) -> Result<Self, EvalError> {
-        let file = File::open(path).map_err(|source| EvalError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let mut reader = Self {
-            csv: csv::Reader::from_reader(BufReader::new(file)),
-            path: path.to_owned(),
-        };
-        let matches = match reader.csv.headers() {
-            Ok(headers) => headers.iter().eq(COLUMNS),
-            Err(error) => return Err(reader.failed(error)),
-        };
-        if !matches {
-            let problem = format!(
-                "not a predictions file: the first line must be {}",
-                COLUMNS.join(",")
-            );
-            return Err(EvalError::record(path, 1, problem));
-        }
-        Ok(reader)
-    }
-
-    fn failed(&self, error: csv::Error) -> EvalError {
-        let line = error.position().map_or(1, csv::Position::line);
-        match error.into_kind() {
-            csv::ErrorKind::Io(source) => EvalError::Read {
-                path: self.path.clone(),
-                source,
-            },
-            csv::ErrorKind::UnequalLengths {
-                expected_len, len, ..
-            } => EvalError::record(
-                &self.path,
-                line,
-                format!("{len} fields instead of {expected_len}: the file may have been cut off"),
-            ),
-            csv::ErrorKind::Utf8 { .. } => {
-                EvalError::record(&self.path, line, "the text is not UTF-8: save it as UTF-8")
-            }
-            other => EvalError::record(&self.path, line, format!("{other:?}")),
-        }
-    }
-
-    fn parse(&self, record: &csv::StringRecord) -> Result<Prediction, EvalError> {
-        let line = record.position().map_or(0, csv::Position::line);
-        let class = |column: usize| -> Result<Option<usize>, EvalError> {
-            optional(
-                &self.path,
-                line,
-                record,
-                column,
-                "a class number or nothing",
-            )
-        };
-        let number = |column: usize| -> Result<Option<f64>, EvalError> {
-            optional(&self.path, line, record, column, "a number or nothing")
-        };
-        let mut top = Vec::with_capacity(TOP_K);
-        for place in 0..TOP_K {
-            match (
-                class(FIRST_CLASS + place)?,
-                number(FIRST_PROBABILITY + place)?,
-            ) {
-                (Some(class), Some(probability)) => top.push(Ranked { class, probability }),
-                (None, None) => break,
-                _ => {
-                    let problem = format!(
-                        "columns top{0} and p{0} must both be filled or both be empty",
-                        place + 1
-                    );
-                    return Err(EvalError::record(&self.path, line, problem));
-                }
-            }
-        }
-        Ok(Prediction {
-            name: record[0].to_owned(),
-            label: class(1)?,
-            top,
-            loss: number(LOSS)?,
-        })
-    }
-}
-
-fn optional<T: std::str::FromStr>(
-    path: &Path,
-    line: u64,
-    record: &csv::StringRecord,
-    column: usize,
-    wanted: &str,
-) -> Result<Option<T>, EvalError> {
-    let text = &record[column];
-    if text.is_empty() {
-        return Ok(None);
-    }
-    text.parse().map(Some).map_err(|_| {
-        let problem = format!(
-            "column {} holds \"{text}\": it must be {wanted}",
-            COLUMNS[column]
-        );
-        EvalError::record(path, line, problem)
-    })
-}
-
-impl Iterator for PredictionsReader {
-    type Item = Result<Prediction, EvalError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut record = csv::StringRecord::new();
-        match self.csv.read_record(&mut record) {
-            Ok(true) => Some(self.parse(&record)),
-            Ok(false) => None,
-            Err(error) => Some(Err(self.failed(error))),
-        }
     }
 }
 
@@ -275,6 +146,56 @@ pub fn write_per_class(
             &with,
             with_name,
             &times,
+        ])?;
+    }
+    csv.finish()
+}
+
+/// Writes a reliability diagram: one line per bin of the calibration error, with the number of
+/// pictures, their mean confidence and their accuracy in 0..=1 (empty where there are none).
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_calibration(path: &Path, meter: &ClassificationMeter) -> Result<(), EvalError> {
+    let columns = ["above", "up_to", "count", "confidence", "accuracy"];
+    let mut csv = CsvFile::create(path, &columns)?;
+    let text = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+    for bin in meter.calibration() {
+        csv.row([
+            bin.above.to_string(),
+            bin.up_to.to_string(),
+            bin.count.to_string(),
+            text(bin.confidence),
+            text(bin.accuracy),
+        ])?;
+    }
+    csv.finish()
+}
+
+/// Writes the confusion matrix without its zeros, right answers included, in class order.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_confusion(
+    path: &Path,
+    meter: &ClassificationMeter,
+    names: &[String],
+) -> Result<(), EvalError> {
+    let columns = [
+        "label",
+        "predicted",
+        "count",
+        "label_name",
+        "predicted_name",
+    ];
+    let mut csv = CsvFile::create(path, &columns)?;
+    for cell in meter.confusion_matrix() {
+        csv.row([
+            cell.label.to_string().as_str(),
+            &cell.predicted.to_string(),
+            &cell.count.to_string(),
+            name_of(names, cell.label),
+            name_of(names, cell.predicted),
         ])?;
     }
     csv.finish()

@@ -35,6 +35,21 @@ pub struct Confusion {
     pub count: u64,
 }
 
+/// One bar of a reliability diagram.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CalibrationBin {
+    /// Confidences of the bin are greater than this.
+    pub above: f64,
+    /// And at most this.
+    pub up_to: f64,
+    /// Pictures.
+    pub count: u64,
+    /// Mean probability of the class ranked first; nothing where there are no pictures.
+    pub confidence: Option<f64>,
+    /// Share for which that class is right, likewise.
+    pub accuracy: Option<f64>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 struct Bin {
     count: u64,
@@ -89,10 +104,12 @@ impl ClassificationMeter {
                     ranked.class
                 ));
             }
-            if !(0.0..=1.0 + 1e-9).contains(&ranked.probability) {
+            if let Some(probability) = ranked.probability
+                && !is_probability(probability)
+            {
                 return wrong(format!(
-                    "class {} has probability {}, which is not between 0 and 1",
-                    ranked.class, ranked.probability
+                    "class {} has probability {probability}, which is not between 0 and 1",
+                    ranked.class
                 ));
             }
         }
@@ -118,10 +135,12 @@ impl ClassificationMeter {
         if !hit {
             *self.confusions.entry((label, best.class)).or_default() += 1;
         }
-        let bin = &mut self.bins[bin_of(best.probability)];
-        bin.count += 1;
-        bin.hits += u64::from(hit);
-        bin.confidence += best.probability;
+        if let Some(confidence) = best.probability {
+            let bin = &mut self.bins[bin_of(confidence)];
+            bin.count += 1;
+            bin.hits += u64::from(hit);
+            bin.confidence += confidence;
+        }
         Ok(())
     }
 
@@ -198,12 +217,37 @@ impl ClassificationMeter {
         share(self.loss, self.losses)
     }
 
+    /// Pictures that carry a loss.
+    pub fn losses(&self) -> u64 {
+        self.losses
+    }
+
+    /// Labelled pictures whose first class carries a probability.
+    pub fn confidences(&self) -> u64 {
+        self.bins.iter().map(|bin| bin.count).sum()
+    }
+
     /// Expected calibration error (Guo et al., arXiv 1706.04599, equation 5): the distance between
     /// accuracy and mean confidence, averaged over 15 bins of equal width in the probability of
-    /// the class ranked first, weighted by their counts. A bin holds its upper end, not its lower.
+    /// the class ranked first, weighted by their counts. A bin holds its upper end, not its lower. Pictures without a
+    /// probability are left out.
     pub fn calibration_error(&self) -> Option<f64> {
         let gap = |bin: &Bin| (bin.hits as f64 - bin.confidence).abs();
-        share(self.bins.iter().map(gap).sum(), self.count())
+        share(self.bins.iter().map(gap).sum(), self.confidences())
+    }
+
+    /// The reliability diagram behind [`ClassificationMeter::calibration_error`].
+    pub fn calibration(&self) -> [CalibrationBin; CALIBRATION_BINS] {
+        std::array::from_fn(|place| {
+            let bin = &self.bins[place];
+            CalibrationBin {
+                above: place as f64 / CALIBRATION_BINS as f64,
+                up_to: (place + 1) as f64 / CALIBRATION_BINS as f64,
+                count: bin.count,
+                confidence: share(bin.confidence, bin.count),
+                accuracy: share(bin.hits as f64, bin.count),
+            }
+        })
     }
 
     /// Counts per class, in class order.
@@ -225,6 +269,23 @@ impl ClassificationMeter {
         // Stable: the map is already ordered by class numbers.
         pairs.sort_by_key(|pair| std::cmp::Reverse(pair.count));
         pairs
+    }
+
+    /// The confusion matrix without its zeros, right answers included, in class order.
+    pub fn confusion_matrix(&self) -> Vec<Confusion> {
+        let mut cells = self.confusions();
+        let right = self.tallies.iter().enumerate();
+        cells.extend(
+            right
+                .filter(|(_, t)| t.top1 > 0)
+                .map(|(class, tally)| Confusion {
+                    label: class,
+                    predicted: class,
+                    count: tally.top1,
+                }),
+        );
+        cells.sort_by_key(|cell| (cell.label, cell.predicted));
+        cells
     }
 
     /// The scores as a table: accuracies and the calibration error in per cent. Scores that need
@@ -256,8 +317,13 @@ fn share(sum: f64, count: u64) -> Option<f64> {
     (count > 0).then(|| sum / count as f64)
 }
 
+/// Softmaxes in single precision may exceed 1 by a rounding error.
+pub(super) fn is_probability(value: f64) -> bool {
+    (0.0..=1.0 + 1e-6).contains(&value)
+}
+
 /// Bins `(i / 15, (i + 1) / 15]`.
-fn bin_of(confidence: f64) -> usize {
+pub(super) fn bin_of(confidence: f64) -> usize {
     let place = (confidence * CALIBRATION_BINS as f64).ceil() as usize;
     place.saturating_sub(1).min(CALIBRATION_BINS - 1)
 }

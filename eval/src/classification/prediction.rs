@@ -5,13 +5,31 @@ use crate::EvalError;
 /// How many classes of a prediction are kept.
 pub const TOP_K: usize = 5;
 
+/// What the numbers of a row are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scale {
+    /// Any numbers, to be put through a softmax.
+    Logits,
+    /// Non-negative numbers whose sum is 1, up to rounding that is divided out.
+    Probabilities,
+}
+
+impl Scale {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Logits => "logit",
+            Self::Probabilities => "probability",
+        }
+    }
+}
+
 /// A class with its probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ranked {
     /// Class number, from 0.
     pub class: usize,
-    /// Softmax probability, 0..=1.
-    pub probability: f64,
+    /// Softmax probability, 0..=1; nothing where only the ranking is known.
+    pub probability: Option<f64>,
 }
 
 /// One picture's prediction: its most probable classes, and the truth where it is known.
@@ -40,33 +58,57 @@ impl Prediction {
         label: Option<usize>,
         logits: &[f32],
     ) -> Result<Self, EvalError> {
-        let name = name.into();
-        if logits.is_empty() {
+        Self::from_scores(name.into(), label, logits, Scale::Logits)
+    }
+
+    /// Ranks a row of numbers and derives probabilities and the loss from it. A true class of
+    /// probability 0 has no finite loss, so that row has none.
+    pub(super) fn from_scores<T: Copy + PartialOrd + Into<f64>>(
+        name: String,
+        label: Option<usize>,
+        scores: &[T],
+        scale: Scale,
+    ) -> Result<Self, EvalError> {
+        let at = |class: usize| -> f64 { scores[class].into() };
+        if scores.is_empty() {
             return Err(EvalError::prediction(&name, "there are no logits"));
         }
-        if let Some(class) = logits.iter().position(|value| !value.is_finite()) {
+        if let Some(class) = (0..scores.len()).find(|&class| !at(class).is_finite()) {
             let problem = format!(
-                "the logit of class {class} is {}: the model's weights or its input are broken",
-                logits[class]
+                "the {} of class {class} is {}: the model's weights or its input are broken",
+                scale.noun(),
+                at(class)
             );
             return Err(EvalError::prediction(&name, problem));
         }
-        check_label(&name, label, logits.len())?;
+        check_label(&name, label, scores.len())?;
 
-        let order = best(logits);
-        let largest = f64::from(logits[order[0]]);
-        let sum: f64 = logits.iter().map(|&v| (f64::from(v) - largest).exp()).sum();
-        let log_probability = |class: usize| f64::from(logits[class]) - largest - sum.ln();
+        let order = best(scores);
+        let largest = at(order[0]);
+        let sum: f64 = match scale {
+            Scale::Logits => (0..scores.len()).map(|c| (at(c) - largest).exp()).sum(),
+            Scale::Probabilities => (0..scores.len()).map(at).sum(),
+        };
+        let log_probability = |class: usize| match scale {
+            Scale::Logits => at(class) - largest - sum.ln(),
+            Scale::Probabilities => (at(class) / sum).ln(),
+        };
+        let probability = |class: usize| match scale {
+            Scale::Logits => log_probability(class).exp(),
+            Scale::Probabilities => at(class) / sum,
+        };
         Ok(Self {
             top: order
                 .iter()
                 .map(|&class| Ranked {
                     class,
-                    probability: log_probability(class).exp(),
+                    probability: Some(probability(class)),
                 })
                 .collect(),
             // `+ 0.0` turns the -0 of a certain prediction into 0.
-            loss: label.map(|class| -log_probability(class) + 0.0),
+            loss: label
+                .map(|class| -log_probability(class) + 0.0)
+                .filter(|loss| loss.is_finite()),
             name,
             label,
         })
@@ -100,7 +142,7 @@ pub(super) fn check_label(
 
 /// Indices of the largest values, largest first, lower index first among equals. One pass: with
 /// five places an insertion beats sorting a thousand classes.
-fn best(values: &[f32]) -> Vec<usize> {
+fn best<T: Copy + PartialOrd>(values: &[T]) -> Vec<usize> {
     let mut places: Vec<usize> = Vec::with_capacity(TOP_K + 1);
     for (class, &value) in values.iter().enumerate() {
         if places.len() == TOP_K && value <= values[places[TOP_K - 1]] {

@@ -1,1 +1,0 @@
-//! Paired bootstrap over images: intervals of a score and of differences between scores.

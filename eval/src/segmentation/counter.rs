@@ -252,9 +252,15 @@ impl NarrowTable {
         for (label, (row, used)) in (0..).zip(rows) {
             if std::mem::take(used) {
                 let label = spec.label(label);
-                for (prediction, count) in (0..).zip(row.iter_mut()) {
-                    if *count > 0 {
-                        add(label, spec.prediction(prediction), std::mem::take(count));
+                // Most cells are empty; sixteen at a time are dismissed in one comparison.
+                for (first, cells) in (0..).step_by(16).zip(row.as_chunks_mut::<16>().0) {
+                    if cells.iter().fold(0, |any, count| any | count) == 0 {
+                        continue;
+                    }
+                    for (prediction, count) in (first..).zip(cells) {
+                        if *count > 0 {
+                            add(label, spec.prediction(prediction), std::mem::take(count));
+                        }
                     }
                 }
             }

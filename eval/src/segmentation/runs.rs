@@ -5,6 +5,7 @@
 //! of positions without a branch per run, and the list is walked last: a loop that asked "does the
 //! run go on?" would be mispredicted at every end.
 
+use multiversion::multiversion;
 use wide::{u8x16, u16x8};
 
 /// A table of pixel counts by pair of numbers.
@@ -48,15 +49,16 @@ impl Number for u16 {
 /// Pixels of a block: the bits of a word.
 const BLOCK: usize = 64;
 /// Blocks looked at together; their list of ends stays in the first-level cache.
-const CHUNK: usize = 32;
+const CHUNK: usize = 16;
 /// Where more than one pixel in so many ends a run, counting pixel by pixel is faster.
 const SHORT_RUN: usize = 3;
 
 /// Adds all pixels of two maps of equal length to a table.
-pub(super) fn count_pairs<T: Number>(
+#[multiversion(targets("x86_64+avx+avx2+bmi1+bmi2+lzcnt+popcnt", "x86_64+sse4.2+popcnt"))]
+pub(super) fn count_pairs<T: Number, P: PairTable<T>>(
     labels: &[T],
     predictions: &[T],
-    table: &mut impl PairTable<T>,
+    table: &mut P,
 ) {
     let pixels = labels.len().min(predictions.len());
     let (labels, predictions) = (&labels[..pixels], &predictions[..pixels]);
@@ -106,6 +108,7 @@ pub(super) fn count_pairs<T: Number>(
     );
 }
 
+#[inline(always)]
 fn add_each<T: Number>(labels: &[T], predictions: &[T], table: &mut impl PairTable<T>) {
     for (&label, &prediction) in labels.iter().zip(predictions) {
         table.add(label, prediction, 1);
@@ -114,6 +117,7 @@ fn add_each<T: Number>(labels: &[T], predictions: &[T], table: &mut impl PairTab
 
 /// Positions of the set bits, the first bit being pixel `first`. What lies behind the last of them
 /// in `ends` is meaningless: writing a few too many is cheaper than stopping in time.
+#[inline(always)]
 fn list_ends(bits: &[u64], first: u32, ends: &mut [u32; CHUNK * BLOCK + BLOCK]) {
     let mut filled = 0;
     for (block, &word) in bits.iter().enumerate() {
@@ -142,6 +146,7 @@ fn list_ends(bits: &[u64], first: u32, ends: &mut [u32; CHUNK * BLOCK + BLOCK]) 
 
 /// Marks, for whole blocks of a map from its second pixel on, where the pair differs from the pixel
 /// before.
+#[inline(always)]
 fn mark_ends<T: Number>(labels: &[T], predictions: &[T], bits: &mut [u64]) {
     for (block, word) in bits.iter_mut().enumerate() {
         let differs = |map: &[T]| {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::counter::{ImageCounter, ImageCounts, LabelFault};
-use super::label_png::read_label_png;
+use super::label_png::LabelPngReader;
 use super::label_spec::LabelSpec;
 use super::meter::{ImageTally, SegmentationMeter};
 use super::pairing::{LabelPair, pair_folders};
@@ -104,12 +104,12 @@ fn evaluate(
         .par_iter()
         .enumerate()
         .map_init(
-            || ImageCounter::new(options.labels, options.strictness),
-            |counter, (place, pair)| {
+            || Worker::new(options),
+            |worker, (place, pair)| {
                 if first_failed.load(Ordering::Relaxed) < place {
                     return None;
                 }
-                let outcome = count(counter, pair).and_then(|counts| {
+                let outcome = worker.count(pair).and_then(|counts| {
                     let mut meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
                     meter.add(&counts)?;
                     Ok(counts.tally())
@@ -152,18 +152,38 @@ fn evaluate(
     })
 }
 
-fn count(counter: &mut ImageCounter, pair: &LabelPair) -> Result<ImageCounts, EvalError> {
-    let Ok(prediction_path) = &pair.prediction else {
-        // The pair itself holds the error.
-        return Err(EvalError::file(&pair.label, "has no prediction"));
-    };
-    let label = read_label_png(&pair.label)?;
-    let prediction = read_label_png(prediction_path)?;
-    counter.count(&label, &prediction).map_err(|fault| {
-        let at_fault = match &fault {
-            LabelFault::Label { .. } => &pair.label,
-            LabelFault::Size { .. } | LabelFault::Prediction { .. } => prediction_path,
+/// What a thread keeps between images.
+struct Worker {
+    labels: LabelPngReader,
+    predictions: LabelPngReader,
+    counter: ImageCounter,
+}
+
+impl Worker {
+    fn new(options: &SegmentationOptions) -> Self {
+        Self {
+            labels: LabelPngReader::default(),
+            predictions: LabelPngReader::default(),
+            counter: ImageCounter::new(options.labels, options.strictness),
+        }
+    }
+
+    fn count(&mut self, pair: &LabelPair) -> Result<ImageCounts, EvalError> {
+        let Ok(prediction_path) = &pair.prediction else {
+            // The pair itself holds the error.
+            return Err(EvalError::file(&pair.label, "has no prediction"));
         };
-        EvalError::file(at_fault, fault.to_string())
-    })
+        let label = self.labels.read(&pair.label)?;
+        let prediction = self.predictions.read(prediction_path)?;
+        let counts = self.counter.count(&label, &prediction).map_err(|fault| {
+            let at_fault = match &fault {
+                LabelFault::Label { .. } => &pair.label,
+                LabelFault::Size { .. } | LabelFault::Prediction { .. } => prediction_path,
+            };
+            EvalError::file(at_fault, fault.to_string())
+        });
+        self.labels.recycle(label);
+        self.predictions.recycle(prediction);
+        counts
+    }
 }

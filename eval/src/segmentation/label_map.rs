@@ -86,4 +86,8 @@ impl LabelMap {
     pub fn labels(&self) -> &Labels {
         &self.labels
     }
+
+    pub(super) fn into_labels(self) -> Labels {
+        self.labels
+    }
 }

@@ -13,8 +13,9 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use deepmim_eval::{
-    ImageCounter, LabelMap, LabelSpec, Labels, SegmentationMeter, SegmentationOptions, Strictness,
+use deepmim_eval::Strictness;
+use deepmim_eval::segmentation::{
+    ImageCounter, LabelMap, LabelSpec, Labels, SegmentationMeter, SegmentationOptions,
     evaluate_label_folders,
 };
 use rand::{Rng, SeedableRng};
@@ -71,8 +72,12 @@ fn folders(
     threads: Option<usize>,
     rounds: usize,
 ) -> Result<(), Box<dyn Error>> {
-    let mut options = SegmentationOptions::new(LabelSpec::new(classes)?);
-    options.threads = threads;
+    let options = SegmentationOptions::new(LabelSpec::new(classes)?);
+    if let Some(threads) = threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()?;
+    }
     let mut seconds = Vec::new();
     let mut scores = None;
     for _ in 0..rounds {

@@ -72,14 +72,6 @@ pub enum EvalError {
         /// The largest possible.
         most: usize,
     },
-    /// The threads asked for cannot be started.
-    #[error("{threads} threads cannot be started ({reason}): ask for fewer")]
-    Threads {
-        /// How many.
-        threads: usize,
-        /// Why.
-        reason: String,
-    },
     /// Two meters count different numbers of classes.
     #[error("meters of {left} and {right} classes cannot be merged")]
     Classes {

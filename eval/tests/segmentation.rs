@@ -5,10 +5,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use deepmim_eval::{
+use deepmim_eval::Strictness;
+use deepmim_eval::segmentation::{
     ClassAreas, ConfusedClasses, ImageCounter, ImageCounts, LabelFault, LabelMap, LabelSpec,
-    PairCount, SegmentationMeter, SegmentationScores, Strictness, read_class_names,
-    write_class_scores, write_confused_classes, write_confusion_matrix,
+    Labels, PairCount, SegmentationMeter, SegmentationScores, read_class_names, write_class_scores,
+    write_confused_classes, write_confusion_matrix,
 };
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -39,8 +40,8 @@ fn images(tensors: &SafeTensors, name: &str) -> Vec<LabelMap> {
 /// The same map in 16-bit numbers.
 fn widened(map: &LabelMap) -> LabelMap {
     let labels: Vec<u16> = match map.labels() {
-        deepmim_eval::Labels::U8(labels) => labels.iter().copied().map(u16::from).collect(),
-        deepmim_eval::Labels::U16(labels) => labels.clone(),
+        Labels::U8(labels) => labels.iter().copied().map(u16::from).collect(),
+        Labels::U16(labels) => labels.clone(),
     };
     LabelMap::new(map.width(), map.height(), labels).unwrap()
 }

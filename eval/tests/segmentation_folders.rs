@@ -7,9 +7,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use deepmim_eval::{
-    LabelMap, LabelSpec, Labels, SegmentationOptions, SegmentationResult, Strictness,
-    evaluate_label_folders, read_class_names, read_label_png,
+use deepmim_eval::Strictness;
+use deepmim_eval::segmentation::{
+    LabelMap, LabelSpec, Labels, SegmentationOptions, SegmentationResult, evaluate_label_folders,
+    read_class_names, read_label_png,
 };
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
@@ -197,6 +198,11 @@ fn colours_are_no_class_numbers() {
     }
 }
 
+fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build().unwrap().install(work)
+}
+
 /// The second read of a reader goes into the memory of the first.
 #[test]
 fn memory_used_again_shows_nothing_of_what_was_there() {
@@ -211,9 +217,11 @@ fn memory_used_again_shows_nothing_of_what_was_there() {
         png.write(&gt.join(format!("{i}.png")));
         png.write(&pred.join(format!("{i}.png")));
     }
-    let mut options = SegmentationOptions::new(LabelSpec::new(2).unwrap());
-    options.threads = Some(1);
-    let result = evaluate_label_folders(&gt, &pred, &options, &|_, _| {}).unwrap();
+    let options = SegmentationOptions::new(LabelSpec::new(2).unwrap());
+    let result = with_threads(1, || {
+        evaluate_label_folders(&gt, &pred, &options, &|_, _| {})
+    })
+    .unwrap();
     let rows: Vec<&[u64]> = result.meter.matrix().collect();
     assert_eq!(rows, [[18, 0, 0], [0, 18, 0]]);
 }
@@ -462,13 +470,12 @@ fn threads_change_nothing() {
     }
     let run = |threads, strictness| {
         let mut options = SegmentationOptions::new(LabelSpec::new(3).unwrap());
-        options.threads = Some(threads);
         options.strictness = strictness;
         let calls = Mutex::new(Vec::new());
-        let result =
-            evaluate_label_folders(&folders.gt, &folders.pred, &options, &|done, total| {
-                calls.lock().unwrap().push((done, total));
-            });
+        let progress = |done, total| calls.lock().unwrap().push((done, total));
+        let result = with_threads(threads, || {
+            evaluate_label_folders(&folders.gt, &folders.pred, &options, &progress)
+        });
         (result, calls.into_inner().unwrap())
     };
     let (one, mut calls) = run(1, Strictness::Lenient);

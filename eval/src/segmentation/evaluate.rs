@@ -22,17 +22,14 @@ pub struct SegmentationOptions {
     /// What happens to images that cannot be scored. Under [`Strictness::Lenient`], a predicted
     /// number that is no class makes its pixel wrong, and the image is scored.
     pub strictness: Strictness,
-    /// Threads to work with; nothing: those of the surrounding thread pool. They change no digit.
-    pub threads: Option<usize>,
 }
 
 impl SegmentationOptions {
-    /// Strict, with all threads.
+    /// Strict.
     pub fn new(labels: LabelSpec) -> Self {
         Self {
             labels,
             strictness: Strictness::Strict,
-            threads: None,
         }
     }
 }
@@ -61,31 +58,13 @@ pub struct SegmentationResult {
 ///
 /// Files are paired by their path within the folder, without extension (by file name alone where
 /// one folder has no subfolders). `progress` is called with the images done and all images, from any
-/// thread. Two maps per thread are in memory at a time.
+/// thread. Work is spread over the surrounding rayon pool, with two maps per thread in memory; how
+/// many threads there are changes no digit.
 ///
 /// # Errors
 /// When a folder cannot be listed or holds no PNG, no image can be scored, or, under
 /// [`Strictness::Strict`], for the first image by name that cannot be scored.
 pub fn evaluate_label_folders(
-    ground_truth: &Path,
-    predictions: &Path,
-    options: &SegmentationOptions,
-    progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<SegmentationResult, EvalError> {
-    let Some(threads) = options.threads else {
-        return evaluate(ground_truth, predictions, options, progress);
-    };
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|error| EvalError::Threads {
-            threads,
-            reason: error.to_string(),
-        })?;
-    pool.install(|| evaluate(ground_truth, predictions, options, progress))
-}
-
-fn evaluate(
     ground_truth: &Path,
     predictions: &Path,
     options: &SegmentationOptions,

@@ -173,6 +173,10 @@ fn a_small_image_by_hand() {
     assert!((scores.pixel_accuracy - 3.0 / 5.0).abs() < 1e-12);
     assert!((scores.mean_accuracy - (2.0 / 3.0 + 0.5) / 2.0).abs() < 1e-12);
     assert!(scores.classes[2].iou.is_nan() && scores.classes[2].dice.is_nan());
+    assert_eq!(
+        [-1, 0, 1, 3].map(|offset| meter.shifted(offset)),
+        [1, 3, 1, 0]
+    );
     // Most pixels first, then by class.
     meter.add(&count(spec, &[2, 2], &[1, 1])).unwrap();
     let pairs: Vec<(usize, usize, u64)> = meter

@@ -33,8 +33,13 @@ pub fn run(args: &ScoreAde20kArgs) -> anyhow::Result<()> {
         })?;
         bar.finish_and_clear();
         tell_skipped(&result.skipped);
+        tell_shift(path, &result);
         if let Some(out) = &args.out {
-            let out = if folders.len() > 1 { &out.join(folder) } else { out };
+            let out = if folders.len() > 1 {
+                &out.join(folder)
+            } else {
+                out
+            };
             write_files(out, &result, &names)?;
         }
         results.push(result);
@@ -72,6 +77,29 @@ fn label_spec(args: &ScoreAde20kArgs, named: usize) -> anyhow::Result<LabelSpec>
     Ok(spec)
 }
 
+/// Says on stderr when predictions look as if they were numbered otherwise than the ground truth.
+fn tell_shift(path: &Path, result: &SegmentationResult) {
+    let right = result.meter.shifted(0);
+    for (offset, remedy) in [
+        (
+            1,
+            "if predictions count from 1, give --one-based-predictions",
+        ),
+        (
+            -1,
+            "if the ground truth counts from 1, give --reduce-zero-label",
+        ),
+    ] {
+        if result.meter.shifted(offset) > right {
+            let direction = if offset > 0 { "high" } else { "low" };
+            eprintln!(
+                "note: {}: more pixels are predicted one class too {direction} than right; {remedy}",
+                path.display()
+            );
+        }
+    }
+}
+
 /// A short name for each path: its last part, or as many of its last parts as tell all apart.
 fn distinct_names(paths: &[PathBuf]) -> Vec<String> {
     let parts: Vec<Vec<String>> = paths
@@ -96,14 +124,12 @@ fn distinct_names(paths: &[PathBuf]) -> Vec<String> {
         }
     }
     // The same folder twice, or no named folder at all.
-    (1..=paths.len()).map(|i| format!("predictions-{i}")).collect()
+    (1..=paths.len())
+        .map(|i| format!("predictions-{i}"))
+        .collect()
 }
 
-fn write_files(
-    folder: &Path,
-    result: &SegmentationResult,
-    names: &[String],
-) -> anyhow::Result<()> {
+fn write_files(folder: &Path, result: &SegmentationResult, names: &[String]) -> anyhow::Result<()> {
     let report = result.meter.report();
     report.write_csv(&folder.join("summary.csv"))?;
     report.write_json(&folder.join("summary.json"))?;
@@ -145,7 +171,10 @@ fn json(args: &ScoreAde20kArgs, results: &[SegmentationResult], names: &[String]
 }
 
 fn class_name(names: &[String], class: usize) -> String {
-    names.get(class).cloned().unwrap_or_else(|| class.to_string())
+    names
+        .get(class)
+        .cloned()
+        .unwrap_or_else(|| class.to_string())
 }
 
 fn percent(share: f64) -> String {
@@ -161,22 +190,25 @@ fn class_table(result: &SegmentationResult, names: &[String]) -> Table {
     let header = ["class", "IoU", "Acc", "Dice", "Precision", "pixels"];
     let areas = result.meter.areas();
     let scores = result.meter.scores().classes;
-    let rows = areas.iter().zip(&scores).enumerate().map(|(class, (areas, scores))| {
-        let mut row = vec![class_name(names, class)];
-        row.extend([scores.iou, scores.accuracy, scores.dice, scores.precision].map(percent));
-        row.push(areas.labelled.to_string());
-        row
-    });
+    let rows = areas
+        .iter()
+        .zip(&scores)
+        .enumerate()
+        .map(|(class, (areas, scores))| {
+            let mut row = vec![class_name(names, class)];
+            row.extend([scores.iou, scores.accuracy, scores.dice, scores.precision].map(percent));
+            row.push(areas.labelled.to_string());
+            row
+        });
     table(header.map(str::to_owned).into(), rows)
 }
 
 /// IoU of every class, a column per folder.
-fn class_comparison(
-    results: &[SegmentationResult],
-    folders: &[String],
-    names: &[String],
-) -> Table {
-    let scores: Vec<_> = results.iter().map(|result| result.meter.scores().classes).collect();
+fn class_comparison(results: &[SegmentationResult], folders: &[String], names: &[String]) -> Table {
+    let scores: Vec<_> = results
+        .iter()
+        .map(|result| result.meter.scores().classes)
+        .collect();
     let classes = scores.first().map_or(0, Vec::len);
     let rows = (0..classes).map(|class| {
         let mut row = vec![class_name(names, class)];
@@ -193,16 +225,19 @@ fn comparison(results: &[SegmentationResult], folders: &[String]) -> Table {
     let reports: Vec<_> = results.iter().map(|result| result.meter.report()).collect();
     // A row that any of them has; each report has the same ones but for "unclassified_pixels".
     let longest = reports.iter().max_by_key(|report| report.rows().len());
-    let rows = longest.into_iter().flat_map(|report| report.rows()).map(|(name, _)| {
-        let mut row = vec![name.clone()];
-        row.extend(reports.iter().map(|report| match report.get(name) {
-            Some(value) if value.is_nan() => "–".to_owned(),
-            Some(value) if value.fract() == 0.0 => format!("{value:.0}"),
-            Some(value) => format!("{value:.4}"),
-            None => "0".to_owned(),
-        }));
-        row
-    });
+    let rows = longest
+        .into_iter()
+        .flat_map(|report| report.rows())
+        .map(|(name, _)| {
+            let mut row = vec![name.clone()];
+            row.extend(reports.iter().map(|report| match report.get(name) {
+                Some(value) if value.is_nan() => "–".to_owned(),
+                Some(value) if value.fract() == 0.0 => format!("{value:.0}"),
+                Some(value) => format!("{value:.4}"),
+                None => "0".to_owned(),
+            }));
+            row
+        });
     let mut header = vec![String::new()];
     header.extend_from_slice(folders);
     table(header, rows)
@@ -210,7 +245,10 @@ fn comparison(results: &[SegmentationResult], folders: &[String]) -> Table {
 
 fn table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_header(header).add_rows(rows);
+    table
+        .load_preset(UTF8_FULL_CONDENSED)
+        .set_header(header)
+        .add_rows(rows);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -223,11 +261,13 @@ mod tests {
 
     #[test]
     fn folders_are_told_apart_by_as_little_as_it_takes() {
-        let names = |paths: &[&str]| {
-            distinct_names(&paths.iter().map(PathBuf::from).collect::<Vec<_>>())
-        };
+        let names =
+            |paths: &[&str]| distinct_names(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
         assert_eq!(names(&["out/mae/", "out/deepmim"]), ["mae", "deepmim"]);
-        assert_eq!(names(&["/a/mae/pred", "/a/deepmim/pred"]), ["mae-pred", "deepmim-pred"]);
+        assert_eq!(
+            names(&["/a/mae/pred", "/a/deepmim/pred"]),
+            ["mae-pred", "deepmim-pred"]
+        );
         assert_eq!(names(&["a", "a"]), ["predictions-1", "predictions-2"]);
         assert_eq!(names(&["."]), ["predictions-1"]);
     }

@@ -164,6 +164,16 @@ impl SegmentationMeter {
         self.matrix().filter_map(|row| row.last()).sum()
     }
 
+    /// Pixels whose prediction is the label's number plus `offset`. More of them than right ones say
+    /// that one side counts from 0 and the other from 1.
+    pub fn shifted(&self, offset: isize) -> u64 {
+        let predicted = |(label, row): (usize, &[u64])| {
+            let column = label.checked_add_signed(offset)?;
+            row.get(..self.classes)?.get(column).copied()
+        };
+        self.matrix().enumerate().filter_map(predicted).sum()
+    }
+
     /// Confused pairs, most pixels first, then by class numbers.
     pub fn confusions(&self) -> Vec<ConfusedClasses> {
         let mut pairs = Vec::new();

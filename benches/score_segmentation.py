@@ -8,7 +8,8 @@ Draws label maps (regions with wavy borders, predictions with shifted borders an
 them as PNG and scores the two folders with both. Decoding is included: on the Python side by Pillow or
 OpenCV, whichever is quicker here, in as many threads as the Rust program gets, ahead of the metric. The
 metric is fed bytes, the quickest type it takes. Both sides take turns; medians are compared.
-Before that, the metric alone: see `eval/examples/segmentation_throughput.rs`.
+On a machine that is busy with other work, `--clock cpu --threads 1` compares processor time instead.
+Before all that, the metric alone: see `eval/examples/segmentation_throughput.rs`.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -142,16 +144,31 @@ class Theirs:
                 yield future.result()
 
     def run(self, folder):
-        start = time.perf_counter()
+        clock = time.process_time if self.options.clock == "cpu" else time.perf_counter
+        start = clock()
         metric = self.make(iou_metrics=["mIoU"])
         metric.dataset_meta = {"classes": [str(i) for i in range(self.options.classes)]}
         for sample in self.samples(folder):
             metric.process({}, [sample])
         areas = [sum(part) for part in zip(*metric.results)]
         scores = metric.total_area_to_metrics(*areas, ["mIoU"])
-        seconds = time.perf_counter() - start
+        seconds = clock() - start
         exact = [sum(area.double() for area in part) for part in zip(*metric.results)]
         return seconds, float(np.nanmean(scores["IoU"])), float((exact[0] / exact[1]).nanmean())
+
+
+def processor_seconds_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def run_ours(program, folder, options):
+    command = [program, folder / "gt", folder / "pred", str(options.classes), "--threads", str(options.threads), "--rounds", "1"]
+    before = processor_seconds_of_children()
+    answer = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    if options.clock == "cpu":
+        answer["seconds"] = processor_seconds_of_children() - before
+    return answer
 
 
 def processor():
@@ -171,6 +188,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3, help="measured runs of each side")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--folder", type=pathlib.Path, help="keep the maps here, or use those that are here")
     parser.add_argument("--program", help="a built example instead of building one")
     options = parser.parse_args()
@@ -187,8 +205,7 @@ def main():
         theirs = Theirs(decoder, options)
         times = {"deepmim": [], "mmsegmentation": []}
         for turn in range(options.rounds):
-            command = [program, folder / "gt", folder / "pred", str(options.classes), "--threads", str(options.threads), "--rounds", "1"]
-            ours = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+            ours = run_ours(program, folder, options)
             seconds, single, exact = theirs.run(folder)
             times["deepmim"].append(ours["seconds"])
             times["mmsegmentation"].append(seconds)
@@ -200,6 +217,7 @@ def main():
     result = {
         "machine": f"{processor()}, {os.cpu_count()} CPUs",
         "threads": options.threads,
+        "clock": options.clock,
         "versions": versions,
         "maps": f"{len(paths)} pairs of {options.width}x{options.height}, {options.classes} classes",
         "python_decoder": decoder.__name__,

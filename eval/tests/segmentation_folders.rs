@@ -1,202 +1,19 @@
-//! Folders of label maps: kinds of PNG, pairing, and every way in which a file can be bad.
+//! Folders of label maps: pairing, what is left out, and every way in which a folder can be bad.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/png_file.rs"]
+mod png_file;
+
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use deepmim_eval::Strictness;
 use deepmim_eval::segmentation::{
-    LabelMap, LabelSpec, Labels, SegmentationOptions, SegmentationResult, evaluate_label_folders,
-    read_class_names, read_label_png,
+    LabelSpec, SegmentationOptions, SegmentationResult, evaluate_label_folders, read_class_names,
 };
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
-
-const GRAY: u8 = 0;
-const RGB: u8 = 2;
-const PALETTE: u8 = 3;
-const GRAY_ALPHA: u8 = 4;
-const RGBA: u8 = 6;
-
-/// A PNG file made of given rows (samples packed as the format says, without filter bytes).
-struct Png {
-    width: u32,
-    height: u32,
-    depth: u8,
-    color: u8,
-    interlaced: bool,
-    /// Rows of the picture, or of its seven interlaced passes one after the other.
-    rows: Vec<Vec<u8>>,
-}
-
-impl Png {
-    fn gray(width: u32, labels: &[u8]) -> Self {
-        Self {
-            width,
-            height: labels.len() as u32 / width,
-            depth: 8,
-            color: GRAY,
-            interlaced: false,
-            rows: labels.chunks(width as usize).map(<[u8]>::to_vec).collect(),
-        }
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let chunk = |kind: &[u8; 4], data: &[u8]| {
-            let mut crc = flate2::Crc::new();
-            crc.update(kind);
-            crc.update(data);
-            let length = (data.len() as u32).to_be_bytes();
-            [&length[..], kind, data, &crc.sum().to_be_bytes()].concat()
-        };
-        let mut header = [self.width.to_be_bytes(), self.height.to_be_bytes()].concat();
-        header.extend([self.depth, self.color, 0, 0, u8::from(self.interlaced)]);
-        let mut data = ZlibEncoder::new(Vec::new(), Compression::default());
-        for row in &self.rows {
-            data.write_all(&[0]).unwrap();
-            data.write_all(row).unwrap();
-        }
-        let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
-        file.extend(chunk(b"IHDR", &header));
-        if self.color == PALETTE {
-            // All colours alike: they must not matter.
-            file.extend(chunk(b"PLTE", &vec![9; 3 << self.depth.min(8)]));
-        }
-        file.extend(chunk(b"IDAT", &data.finish().unwrap()));
-        file.extend(chunk(b"IEND", &[]));
-        file
-    }
-
-    fn write(&self, path: &Path) {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, self.bytes()).unwrap();
-    }
-}
-
-/// Samples of a row packed into bytes, leftmost highest.
-fn packed(labels: &[u8], depth: u8) -> Vec<u8> {
-    labels
-        .chunks(8 / usize::from(depth))
-        .map(|labels| {
-            let place = |(i, label): (usize, &u8)| label << (8 - depth * (i as u8 + 1));
-            labels.iter().enumerate().map(place).sum()
-        })
-        .collect()
-}
-
-fn read(png: &Png) -> Result<LabelMap, String> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("map.png");
-    png.write(&path);
-    let prefix = format!("{}: ", path.display());
-    read_label_png(&path).map_err(|error| {
-        let text = error.to_string();
-        text.strip_prefix(&prefix)
-            .expect("the file is named")
-            .to_owned()
-    })
-}
-
-#[test]
-fn every_bit_depth_gray_and_palette_plain_and_interlaced() {
-    // Widths that leave bytes unfilled; every number of the depth occurs.
-    for depth in [1, 2, 4, 8] {
-        let (width, height) = (13usize, 11usize);
-        let most = ((1u16 << depth) - 1) as u8;
-        let labels: Vec<u8> = (0..width * height)
-            .map(|i| {
-                if i == 0 {
-                    most
-                } else {
-                    (i * 7 % 256) as u8 & most
-                }
-            })
-            .collect();
-        let at = |x: usize, y: usize| labels[y * width + x];
-        let row = |xs: &mut dyn Iterator<Item = usize>, y: usize| {
-            let labels: Vec<u8> = xs.map(|x| at(x, y)).collect();
-            packed(&labels, depth)
-        };
-        let plain = (0..height).map(|y| row(&mut (0..width), y)).collect();
-        // The format's seven passes: first column and row, distance of columns and rows.
-        let mut passes = Vec::new();
-        for (x, y, dx, dy) in [
-            (0, 0, 8, 8),
-            (4, 0, 8, 8),
-            (0, 4, 4, 8),
-            (2, 0, 4, 4),
-            (0, 2, 2, 4),
-            (1, 0, 2, 2),
-            (0, 1, 1, 2),
-        ] {
-            for y in (y..height).step_by(dy) {
-                passes.push(row(&mut (x..width).step_by(dx), y));
-            }
-        }
-        for (interlaced, rows) in [(false, plain), (true, passes)] {
-            for color in [GRAY, PALETTE] {
-                let png = Png {
-                    width: width as u32,
-                    height: height as u32,
-                    depth,
-                    color,
-                    interlaced,
-                    rows: rows.clone(),
-                };
-                let expected = LabelMap::new(width, height, labels.clone()).unwrap();
-                assert_eq!(
-                    read(&png).unwrap(),
-                    expected,
-                    "{depth} bits, colour type {color}"
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn sixteen_bits_are_class_numbers_too() {
-    let png = |labels: &[u16]| Png {
-        width: labels.len() as u32,
-        height: 1,
-        depth: 16,
-        color: GRAY,
-        interlaced: false,
-        rows: vec![
-            labels
-                .iter()
-                .flat_map(|label| label.to_be_bytes())
-                .collect(),
-        ],
-    };
-    let map = read(&png(&[0, 255, 256, 65535])).unwrap();
-    assert_eq!(*map.labels(), Labels::U16(vec![0, 255, 256, 65535]));
-    // Small numbers are counted as bytes.
-    let map = read(&png(&[0, 149, 255])).unwrap();
-    assert_eq!(*map.labels(), Labels::U8(vec![0, 149, 255]));
-}
-
-#[test]
-fn colours_are_no_class_numbers() {
-    for (color, channels, expected) in [
-        (RGB, 3, "a colour picture, not a label map"),
-        (RGBA, 4, "a colour picture, not a label map"),
-        (GRAY_ALPHA, 2, "has a transparency channel"),
-    ] {
-        let mut png = Png::gray(2, &[0; 4]);
-        png.color = color;
-        png.rows = vec![vec![0; 2 * channels]; 2];
-        let error = read(&png).unwrap_err();
-        assert!(error.starts_with(expected), "{error}");
-        assert!(
-            error.contains("save class numbers as one channel"),
-            "{error}"
-        );
-    }
-}
+use png_file::{Png, RGB, packed};
 
 fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
@@ -224,59 +41,6 @@ fn memory_used_again_shows_nothing_of_what_was_there() {
     .unwrap();
     let rows: Vec<&[u64]> = result.meter.matrix().collect();
     assert_eq!(rows, [[18, 0, 0], [0, 18, 0]]);
-}
-
-#[test]
-fn headers_are_not_believed() {
-    let mut png = Png::gray(4, &[0; 16]);
-    (png.width, png.height) = (i32::MAX as u32, i32::MAX as u32);
-    let error = read(&png).unwrap_err();
-    assert_eq!(
-        error,
-        "its header says 2147483647 x 2147483647 pixels: at most 268435456 are read"
-    );
-    (png.width, png.height) = (16384, 16384);
-    let error = read(&png).unwrap_err();
-    assert!(
-        error.contains("16384 x 16384 pixels, more than") && error.contains("damaged or cut off"),
-        "{error}"
-    );
-    (png.width, png.height) = (0, 4);
-    assert!(read(&png).unwrap_err().starts_with("not a readable PNG"));
-}
-
-#[test]
-fn a_file_cut_anywhere_or_changed_is_an_error_or_the_same_map() {
-    let labels: Vec<u8> = (0..400u32).map(|i| (i * i / 37 % 150) as u8).collect();
-    let whole = Png::gray(20, &labels).bytes();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("map.png");
-    let expected = LabelMap::new(20, 20, labels).unwrap();
-    let check = |bytes: &[u8]| {
-        fs::write(&path, bytes).unwrap();
-        match read_label_png(&path) {
-            Ok(map) => assert_eq!(map, expected),
-            Err(error) => assert!(error.to_string().contains("map.png: ")),
-        }
-    };
-    for length in 0..whole.len() {
-        check(&whole[..length]);
-    }
-    for place in 0..whole.len() {
-        let mut changed = whole.clone();
-        changed[place] ^= 0x55;
-        check(&changed);
-    }
-    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    let error = read_label_png(&path).unwrap_err().to_string();
-    assert!(error.contains("cut off"), "{error}");
-    fs::write(&path, b"\xff\xd8\xff\xe0 a JPEG").unwrap();
-    let error = read_label_png(&path).unwrap_err().to_string();
-    assert!(error.contains("not a readable PNG"), "{error}");
-    let error = read_label_png(Path::new("no/such.png"))
-        .unwrap_err()
-        .to_string();
-    assert!(error.starts_with("no/such.png: cannot be read"), "{error}");
 }
 
 /// Two folders in a temporary one.

@@ -64,6 +64,14 @@ pub enum EvalError {
         /// What is wrong.
         problem: String,
     },
+    /// A number of classes that cannot be counted.
+    #[error("{classes} classes cannot be counted: there must be 1 to {most}")]
+    ClassCount {
+        /// The number asked for.
+        classes: usize,
+        /// The largest possible.
+        most: usize,
+    },
     /// Two meters count different numbers of classes.
     #[error("meters of {left} and {right} classes cannot be merged")]
     Classes {

@@ -13,7 +13,7 @@ mod input;
 mod json;
 mod report;
 mod rle;
-mod segmentation;
+pub mod segmentation;
 mod strictness;
 
 pub use bootstrap::{

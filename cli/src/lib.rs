@@ -18,4 +18,4 @@ pub use args::{
 pub use failure::{Failure, finish};
 pub use print::{print_json, print_text};
 pub use recipe::RecipeText;
-pub use score_args::{IouTypeArg, ScoreCocoArgs, ScoreCommand, ScoreImagenetArgs};
+pub use score_args::{IouTypeArg, ScoreAde20kArgs, ScoreCocoArgs, ScoreCommand, ScoreImagenetArgs};

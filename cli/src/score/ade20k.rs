@@ -1,17 +1,20 @@
 //! `deepmim score ade20k`: semantic segmentation, of ADE20K or any other set of label maps.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use deepmim_cli::{ScoreAde20kArgs, print_json, print_text};
+use eval::Bootstrap;
 use eval::segmentation::{
-    LabelSpec, SegmentationOptions, SegmentationResult, evaluate_label_folders, read_class_names,
-    write_class_scores, write_confused_classes, write_confusion_matrix,
+    LabelSpec, SEGMENTATION_METRICS, SegmentationOptions, SegmentationResult,
+    bootstrap_segmentation, evaluate_label_folders, read_class_names, write_class_scores,
+    write_confused_classes, write_confusion_matrix,
 };
 use serde_json::{Map, Value};
 
-use super::{bar, set_threads, strictness, tell_skipped};
+use super::comparison::{Column, Comparison};
+use super::names::{distinct_names, result_folders};
+use super::{bar, bootstrap_config, set_threads, strictness, tell_skipped};
 
 pub fn run(args: &ScoreAde20kArgs) -> anyhow::Result<()> {
     set_threads(args.threads)?;
@@ -23,9 +26,9 @@ pub fn run(args: &ScoreAde20kArgs) -> anyhow::Result<()> {
         labels: label_spec(args, names.len())?,
         strictness: strictness(args.lenient),
     };
-    let folders = distinct_names(&args.pred);
+    let names_of_systems = distinct_names(&args.pred);
     let mut results = Vec::new();
-    for (path, folder) in args.pred.iter().zip(&folders) {
+    for path in &args.pred {
         let bar = bar("scoring {bar:30} {pos}/{len} label maps, {eta} left", 0);
         let result = evaluate_label_folders(&args.gt, path, &options, &|done, all| {
             bar.set_length(all);
@@ -34,29 +37,83 @@ pub fn run(args: &ScoreAde20kArgs) -> anyhow::Result<()> {
         bar.finish_and_clear();
         tell_skipped(&result.skipped);
         tell_shift(path, &result);
-        if let Some(out) = &args.out {
-            let out = if folders.len() > 1 {
-                &out.join(folder)
-            } else {
-                out
-            };
-            write_files(out, &result, &names)?;
-        }
         results.push(result);
     }
-    if args.json {
-        return print_json(&json(args, &results, &names));
-    }
-    if args.per_class {
-        match results.as_slice() {
-            [only] => print_text(&class_table(only, &names))?,
-            several => print_text(&class_comparison(several, &folders, &names))?,
+    if let Some(out) = &args.out {
+        let folders = result_folders(out, &names_of_systems);
+        for (folder, result) in folders.iter().zip(&results) {
+            write_files(folder, result, &names)?;
         }
     }
-    match results.as_slice() {
-        [only] => print_text(&only.meter.report()),
-        several => print_text(&comparison(several, &folders)),
+    let bootstrap = resample(args, &results)?;
+    let columns = columns();
+    let compared = bootstrap.as_ref().map(|bootstrap| Comparison {
+        names: &names_of_systems,
+        columns: &columns,
+        bootstrap,
+        all_pairs: false,
+    });
+    let summary = json(args, &results, &names, compared.as_ref());
+    if let Some(out) = args.out.as_ref().filter(|_| results.len() > 1) {
+        eval::write_json(&out.join("comparison.json"), &summary)?;
     }
+    if args.json {
+        return print_json(&summary);
+    }
+    match results.as_slice() {
+        [only] => {
+            if args.per_class {
+                print_text(&class_table(only, &names))?;
+            }
+            print_text(&only.meter.report())?;
+        }
+        several => {
+            if args.per_class {
+                print_text(&class_comparison(several, &names_of_systems, &names))?;
+            }
+            print_text(&comparison(several, &names_of_systems))?;
+        }
+    }
+    if let Some(compared) = compared {
+        print_text(&compared.scores())?;
+        if results.len() > 1 {
+            print_text(&compared.differences())?;
+        }
+        print_text(&compared.explanation())?;
+    }
+    Ok(())
+}
+
+/// Resamples where folders are compared, or where it was asked for.
+fn resample(
+    args: &ScoreAde20kArgs,
+    results: &[SegmentationResult],
+) -> anyhow::Result<Option<Bootstrap>> {
+    let Some(config) = bootstrap_config(args.resamples, args.seed, results.len()) else {
+        return Ok(None);
+    };
+    let bar = bar(
+        "resampling {bar:30} {pos}/{len}, {eta} left",
+        config.resamples as u64,
+    );
+    let bootstrap = bootstrap_segmentation(results, &config, &|done, _| bar.set_position(done))?;
+    bar.finish_and_clear();
+    Ok(Some(bootstrap))
+}
+
+fn columns() -> Vec<Column> {
+    let column = |(metric, key): (usize, &str)| Column {
+        metric,
+        key: key.to_owned(),
+        title: format!("{key} %"),
+        factor: 100.0,
+        decimals: 2,
+    };
+    SEGMENTATION_METRICS
+        .into_iter()
+        .enumerate()
+        .map(column)
+        .collect()
 }
 
 fn label_spec(args: &ScoreAde20kArgs, named: usize) -> anyhow::Result<LabelSpec> {
@@ -100,35 +157,6 @@ fn tell_shift(path: &Path, result: &SegmentationResult) {
     }
 }
 
-/// A short name for each path: its last part, or as many of its last parts as tell all apart.
-fn distinct_names(paths: &[PathBuf]) -> Vec<String> {
-    let parts: Vec<Vec<String>> = paths
-        .iter()
-        .map(|path| {
-            let normal = |part: std::path::Component<'_>| match part {
-                std::path::Component::Normal(part) => Some(part.to_string_lossy().into_owned()),
-                _ => None,
-            };
-            path.components().filter_map(normal).collect()
-        })
-        .collect();
-    let deepest = parts.iter().map(Vec::len).max().unwrap_or(0);
-    for depth in 1..=deepest {
-        let names: Vec<String> = parts
-            .iter()
-            .map(|parts| parts[parts.len().saturating_sub(depth)..].join("-"))
-            .collect();
-        let distinct: HashSet<&String> = names.iter().filter(|name| !name.is_empty()).collect();
-        if distinct.len() == names.len() {
-            return names;
-        }
-    }
-    // The same folder twice, or no named folder at all.
-    (1..=paths.len())
-        .map(|i| format!("predictions-{i}"))
-        .collect()
-}
-
 fn write_files(folder: &Path, result: &SegmentationResult, names: &[String]) -> anyhow::Result<()> {
     let report = result.meter.report();
     report.write_csv(&folder.join("summary.csv"))?;
@@ -139,8 +167,13 @@ fn write_files(folder: &Path, result: &SegmentationResult, names: &[String]) -> 
     Ok(())
 }
 
-/// One object, or a list of them where folders are compared; scores in per cent.
-fn json(args: &ScoreAde20kArgs, results: &[SegmentationResult], names: &[String]) -> Value {
+/// One object, or a list of them in "predictions" where folders are compared; scores in per cent.
+fn json(
+    args: &ScoreAde20kArgs,
+    results: &[SegmentationResult],
+    names: &[String],
+    compared: Option<&Comparison<'_>>,
+) -> Value {
     let mut objects = args.pred.iter().zip(results).map(|(path, result)| {
         let mut object = Map::new();
         if results.len() > 1 {
@@ -164,10 +197,14 @@ fn json(args: &ScoreAde20kArgs, results: &[SegmentationResult], names: &[String]
         }
         Value::Object(object)
     });
-    match results {
+    let mut summary = match results {
         [_] => objects.next().unwrap_or_default(),
-        _ => objects.collect(),
+        _ => serde_json::json!({ "predictions": objects.collect::<Vec<_>>() }),
+    };
+    if let Some(compared) = compared {
+        summary["comparison"] = compared.to_json().into();
     }
+    summary
 }
 
 fn class_name(names: &[String], class: usize) -> String {
@@ -253,22 +290,4 @@ fn table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> Table 
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folders_are_told_apart_by_as_little_as_it_takes() {
-        let names =
-            |paths: &[&str]| distinct_names(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
-        assert_eq!(names(&["out/mae/", "out/deepmim"]), ["mae", "deepmim"]);
-        assert_eq!(
-            names(&["/a/mae/pred", "/a/deepmim/pred"]),
-            ["mae-pred", "deepmim-pred"]
-        );
-        assert_eq!(names(&["a", "a"]), ["predictions-1", "predictions-2"]);
-        assert_eq!(names(&["."]), ["predictions-1"]);
-    }
 }

@@ -1,71 +1,113 @@
 //! `deepmim score coco`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::Context;
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use deepmim_cli::{IouTypeArg, ScoreCocoArgs, print_json, print_text};
 use eval::coco::{
-    Curves, Detections, Geometry, GroundTruth, IouType, Matches, Params, ResultsFile, match_images,
+    CocoResampler, Curves, Detections, Geometry, GroundTruth, IouType, Matches, Params,
+    ResultsFile, match_images,
 };
-use serde_json::{Map, Value};
+use eval::{Bootstrap, BootstrapSize, bootstrap};
+use serde_json::{Map, Value, json};
 
-use super::{bar, set_threads, strictness, tell_skipped};
+use super::comparison::{Column, Comparison};
+use super::names::{distinct_names, result_folders};
+use super::{bar, bootstrap_config, set_threads, strictness, tell_skipped};
 
+/// Scores and compares results files.
 pub fn run(args: &ScoreCocoArgs) -> anyhow::Result<()> {
     set_threads(args.threads)?;
     let inputs = read(args)?;
-    let params = Params {
-        max_detections: args.max_dets.clone(),
-        use_categories: !args.class_agnostic,
-        ..Params::default()
-    };
-    let mut json = Vec::new();
-    for (path, detections) in args.pred.iter().zip(&inputs.detections) {
-        if args.pred.len() > 1 && !args.json {
-            print_text(&format!("{}:", path.display()))?;
+    let names = distinct_names(&args.pred);
+    let mut objects = vec![Map::new(); names.len()];
+    let mut comparisons = Map::new();
+    for &iou_type in &inputs.iou_types {
+        let params = Params {
+            max_detections: args.max_dets.clone(),
+            use_categories: !args.class_agnostic,
+            ..Params::default()
+        };
+        let matched = inputs
+            .detections
+            .iter()
+            .map(|detections| match_images(&inputs.truth, detections, params.clone(), iou_type))
+            .collect::<Result<Vec<_>, _>>()?;
+        if inputs.iou_types.len() > 1 && !args.json {
+            print_text(&format!("{}:", iou_type.name()))?;
         }
-        let mut object = Map::new();
-        for &iou_type in &inputs.iou_types {
-            let matches = match_images(&inputs.truth, detections, params.clone(), iou_type)?;
+        for ((name, matches), object) in names.iter().zip(&matched).zip(&mut objects) {
             let curves = matches.curves();
-            let summary = curves.summary()?;
-            object.insert(iou_type.name().to_owned(), summary.report().to_json());
+            object.insert(
+                iou_type.name().to_owned(),
+                curves.summary()?.report().to_json(),
+            );
             if !args.json {
-                if inputs.iou_types.len() > 1 {
-                    print_text(&format!("{}:", iou_type.name()))?;
+                if names.len() > 1 {
+                    print_text(&format!("{name}:"))?;
                 }
-                print_text(&summary)?;
-                if args.per_category {
-                    print_text(&category_table(&curves))?;
-                }
+                print(args, matches, &curves)?;
             }
             if let Some(out) = &args.out {
-                write_files(
-                    args,
-                    &folder(out, args, path, iou_type, &inputs),
-                    &matches,
-                    &curves,
-                )?;
+                let place = names.iter().position(|other| other == name).unwrap_or(0);
+                let mut folder = result_folders(out, &names)[place].clone();
+                if inputs.iou_types.len() > 1 {
+                    folder.push(iou_type.name());
+                }
+                write_files(args, &folder, matches, &curves)?;
             }
         }
-        json.push(object);
+        if let Some(bootstrap) = resample(args, &matched)? {
+            let columns = columns();
+            let compared = Comparison {
+                names: &names,
+                columns: &columns,
+                bootstrap: &bootstrap,
+                all_pairs: false,
+            };
+            if !args.json {
+                print_text(&compared.scores())?;
+                if names.len() > 1 {
+                    print_text(&compared.differences())?;
+                }
+                print_text(&compared.explanation())?;
+            }
+            comparisons.insert(iou_type.name().to_owned(), compared.to_json().into());
+        }
+    }
+    let summary = summary(args, objects, comparisons);
+    if let Some(out) = args.out.as_ref().filter(|_| names.len() > 1) {
+        eval::write_json(&out.join("comparison.json"), &summary)?;
     }
     if args.json {
-        match json.as_slice() {
-            [only] => print_json(only)?,
-            several => {
-                let named = |(path, object): (&PathBuf, &Map<String, Value>)| {
-                    let mut named = Map::new();
-                    named.insert("file".to_owned(), path.display().to_string().into());
-                    named.extend(object.clone());
-                    Value::Object(named)
-                };
-                print_json(&args.pred.iter().zip(several).map(named).collect::<Vec<_>>())?;
-            }
-        }
+        print_json(&summary)?;
     }
     Ok(())
+}
+
+/// One object, or a list of them in "predictions" where files are compared; scores 0..=1 or -1.
+fn summary(
+    args: &ScoreCocoArgs,
+    mut objects: Vec<Map<String, Value>>,
+    comparisons: Map<String, Value>,
+) -> Map<String, Value> {
+    let mut summary = if objects.len() == 1 {
+        objects.swap_remove(0)
+    } else {
+        let named = objects.into_iter().zip(&args.pred).map(|(object, path)| {
+            let mut named = Map::new();
+            named.insert("file".to_owned(), path.display().to_string().into());
+            named.extend(object);
+            named
+        });
+        let mut summary = Map::new();
+        summary.insert("predictions".to_owned(), json!(named.collect::<Vec<_>>()));
+        summary
+    };
+    if !comparisons.is_empty() {
+        summary.insert("comparison".to_owned(), comparisons.into());
+    }
+    summary
 }
 
 struct Inputs {
@@ -76,14 +118,9 @@ struct Inputs {
 
 /// Reads everything; what users should know about the files goes to stderr.
 fn read(args: &ScoreCocoArgs) -> anyhow::Result<Inputs> {
-    let stdin = Path::new("-");
-    let from_stdin = args
-        .pred
-        .iter()
-        .chain([&args.gt])
-        .filter(|path| *path == stdin);
+    let from_stdin = args.pred.iter().chain([&args.gt]);
     anyhow::ensure!(
-        from_stdin.count() <= 1,
+        from_stdin.filter(|path| *path == Path::new("-")).count() <= 1,
         "standard input (-) can be read once: name files"
     );
     let files = args
@@ -137,24 +174,50 @@ fn iou_types(args: &ScoreCocoArgs, files: &[ResultsFile]) -> Vec<IouType> {
     out
 }
 
-/// Where a file's results go: `DIR`, with a folder per prediction file and per type where there are
-/// several.
-fn folder(
-    out: &Path,
-    args: &ScoreCocoArgs,
-    path: &Path,
-    iou_type: IouType,
-    inputs: &Inputs,
-) -> PathBuf {
-    let mut folder = out.to_owned();
-    if args.pred.len() > 1 {
-        let name = path.file_stem().unwrap_or(path.as_os_str());
-        folder.push(name);
+/// Resamples where files are compared, or where it was asked for.
+fn resample(args: &ScoreCocoArgs, matched: &[Matches<'_>]) -> anyhow::Result<Option<Bootstrap>> {
+    let Some(config) = bootstrap_config(args.resamples, args.seed, matched.len()) else {
+        return Ok(None);
+    };
+    let systems: Vec<CocoResampler> = matched.iter().map(Matches::resampler).collect();
+    let size = BootstrapSize {
+        images: systems.first().map_or(0, CocoResampler::images),
+        systems: systems.len(),
+        metrics: CocoResampler::METRICS.len(),
+    };
+    let bar = bar(
+        "resampling {bar:30} {pos}/{len}, {eta} left",
+        config.resamples as u64,
+    );
+    let score = |system: usize, weights: &[u32], scores: &mut [f64]| {
+        systems[system].scores(weights, scores);
+    };
+    let bootstrap = bootstrap(size, &config, score, &|done, _| bar.set_position(done))?;
+    bar.finish_and_clear();
+    Ok(Some(bootstrap))
+}
+
+fn columns() -> Vec<Column> {
+    let column = |(metric, key): (usize, &str)| Column {
+        metric,
+        key: key.to_owned(),
+        title: format!("{key} %"),
+        factor: 100.0,
+        decimals: 2,
+    };
+    CocoResampler::METRICS
+        .into_iter()
+        .enumerate()
+        .map(column)
+        .collect()
+}
+
+fn print(args: &ScoreCocoArgs, _matches: &Matches<'_>, curves: &Curves) -> anyhow::Result<()> {
+    print_text(&curves.summary()?)?;
+    if args.per_category {
+        print_text(&category_table(curves))?;
     }
-    if inputs.iou_types.len() > 1 {
-        folder.push(iou_type.name());
-    }
-    folder
+    Ok(())
 }
 
 fn write_files(
@@ -169,9 +232,7 @@ fn write_files(
     curves.write_per_category(&folder.join("per_category.csv"))?;
     curves.write_precision_recall(&folder.join("precision_recall.csv"))?;
     if args.arrays {
-        curves
-            .write_arrays(folder)
-            .with_context(|| "the arrays were not written")?;
+        curves.write_arrays(folder)?;
     }
     Ok(())
 }

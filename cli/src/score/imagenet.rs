@@ -1,7 +1,6 @@
 //! `deepmim score imagenet`.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use deepmim_cli::{ScoreImagenetArgs, print_json, print_text};
 use eval::{
@@ -11,6 +10,7 @@ use eval::{
 use serde_json::{Map, Value, json};
 
 use super::comparison::{Column, Comparison};
+use super::names::{distinct_names, result_folders};
 use super::{bar, set_threads, strictness, tell_skipped};
 
 /// Pairs of confused classes that are told.
@@ -215,31 +215,11 @@ fn write_files(
     scored: &ClassificationComparison,
     class_names: &[String],
 ) -> anyhow::Result<()> {
-    for (folder, set) in folders(out, &args.pred).iter().zip(&scored.systems) {
+    let folders = result_folders(out, &distinct_names(&args.pred));
+    for (folder, set) in folders.iter().zip(&scored.systems) {
         eval::write_per_class(&folder.join("per_class.csv"), &set.meter, class_names)?;
         eval::write_confusion(&folder.join("confusion.csv"), &set.meter, class_names)?;
         eval::write_calibration(&folder.join("calibration.csv"), &set.meter)?;
     }
     Ok(())
-}
-
-/// A single file's tables lie in the folder itself, those of several in folders called after them.
-fn folders(out: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
-    if files.len() == 1 {
-        return vec![out.to_owned()];
-    }
-    let stem = |path: &PathBuf| match path.file_stem() {
-        Some(stem) if path != Path::new("-") => stem.to_string_lossy().into_owned(),
-        _ => "stdin".to_owned(),
-    };
-    let stems: Vec<String> = files.iter().map(stem).collect();
-    let unique = stems.iter().collect::<HashSet<_>>().len() == stems.len();
-    let folder = |(at, stem): (usize, &String)| {
-        if unique {
-            out.join(stem)
-        } else {
-            out.join(format!("{}_{stem}", at + 1))
-        }
-    };
-    stems.iter().enumerate().map(folder).collect()
 }

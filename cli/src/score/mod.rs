@@ -1,19 +1,22 @@
 //! `deepmim score`: metrics of prediction files. No model, and so neither libtorch nor OpenCV.
 
+mod ade20k;
 mod coco;
 mod comparison;
 mod imagenet;
+mod names;
 
 use std::time::Duration;
 
 use deepmim_cli::{Failure, ScoreCommand};
-use eval::{Skipped, Strictness};
+use eval::{BootstrapConfig, Skipped, Strictness};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Scores what was asked for.
 pub fn run(command: &ScoreCommand) -> Result<(), Failure> {
     match command {
         ScoreCommand::Coco(args) => coco::run(args)?,
+        ScoreCommand::Ade20k(args) => ade20k::run(args)?,
         ScoreCommand::Imagenet(args) => imagenet::run(args)?,
     }
     Ok(())
@@ -36,6 +39,23 @@ fn strictness(lenient: bool) -> Strictness {
     } else {
         Strictness::Strict
     }
+}
+
+/// Resamples where systems are compared.
+const RESAMPLES: usize = 1000;
+
+/// How to resample: as asked for, by default where several systems are compared; 0 is not at all.
+fn bootstrap_config(
+    resamples: Option<usize>,
+    seed: u64,
+    systems: usize,
+) -> Option<BootstrapConfig> {
+    let resamples = resamples.unwrap_or(if systems > 1 { RESAMPLES } else { 0 });
+    (resamples > 0).then(|| BootstrapConfig {
+        resamples,
+        seed,
+        ..BootstrapConfig::default()
+    })
 }
 
 /// Says on stderr how many records were left out, and why the first of them.

@@ -2,6 +2,7 @@
 //! (label, prediction) pairs, scores from the counts, and folders of PNG label maps.
 
 mod class_names;
+mod comparison;
 mod counter;
 mod evaluate;
 mod files;
@@ -14,6 +15,7 @@ mod runs;
 mod scores;
 
 pub use class_names::read_class_names;
+pub use comparison::{SEGMENTATION_METRICS, bootstrap_segmentation};
 pub use counter::{ImageCounter, ImageCounts, LabelFault, PairCount};
 pub use evaluate::{ScoredImage, SegmentationOptions, SegmentationResult, evaluate_label_folders};
 pub use files::{write_class_scores, write_confused_classes, write_confusion_matrix};

@@ -1,0 +1,3 @@
+//! Run-length encoded masks, compared with pycocotools and hotcoco, and by themselves.
+
+mod golden;

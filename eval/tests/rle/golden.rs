@@ -162,7 +162,7 @@ fn large_bitmap() {
     assert_eq!(numbers(&large["size"]), [700.0, 900.0]);
     let pixel = |row: usize, column: usize| {
         let inside = (100..650).contains(&row) && (200..800).contains(&column) && row != 300;
-        u8::from(inside ^ (row % 97 == 0))
+        u8::from(inside ^ (row.is_multiple_of(97)))
     };
     let bitmap: Vec<u8> = (0..height * width)
         .map(|at| pixel(at / width, at % width))

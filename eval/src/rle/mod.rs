@@ -78,8 +78,8 @@ impl Rle {
 
     /// Pixels inside.
     pub fn area(&self) -> u64 {
-        let inside = self.counts.iter().skip(1).step_by(2);
-        inside.map(|&run| u64::from(run)).sum()
+        let runs = self.counts.as_chunks().0;
+        runs.iter().map(|&[_, inside]| u64::from(inside)).sum()
     }
 
     /// The smallest box around the pixels inside, as `[x, y, width, height]` in pixels; all 0

@@ -69,21 +69,30 @@ impl Rle {
         let mut before = [0i64; 2];
         for (run, &count) in self.counts.iter().enumerate() {
             let length = i64::from(count);
-            let mut number = if run > 2 { length - before[0] } else { length };
+            let number = if run > 2 { length - before[0] } else { length };
             before = [before[1], length];
-            loop {
-                let digit = (number & 0x1f) as u8;
-                // The last digit is the one whose sign bit says all that is left.
-                if (-16..16).contains(&number) {
-                    text.push(ZERO + digit);
-                    break;
-                }
-                text.push(ZERO + (digit | MORE));
-                number >>= 5;
+            let low = number as u8 & 0x1f;
+            if (-16..16).contains(&number) {
+                text.push(ZERO + low);
+            } else if (-512..512).contains(&number) {
+                let high = (number >> 5) as u8 & 0x1f;
+                text.extend_from_slice(&[ZERO + (low | MORE), ZERO + high]);
+            } else {
+                push_long(number, &mut text);
             }
         }
         String::from_utf8(text).expect("the characters 48 to 111 are ASCII")
     }
+}
+
+/// Appends a number of any length.
+fn push_long(mut number: i64, text: &mut Vec<u8>) {
+    // The last digit is the one whose sign bit says all that is left.
+    while !(-16..16).contains(&number) {
+        text.push(ZERO + (number as u8 & 0x1f | MORE));
+        number >>= 5;
+    }
+    text.push(ZERO + (number as u8 & 0x1f));
 }
 
 /// The number that begins at `at`, which moves behind it.

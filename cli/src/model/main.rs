@@ -27,7 +27,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Eval(args) => classify::evaluate(&args),
         Command::Predict(args) => classify::predict(&args),
         Command::Checkpoint(command) => checkpoint::run(&command),
-        Command::Data(_) | Command::Completions { .. } => {
+        Command::Data(_) | Command::Score(_) | Command::Completions { .. } => {
             Err(anyhow::anyhow!("start this command as deepmim").into())
         }
     }

@@ -1,8 +1,11 @@
 //! Systems times metrics with intervals, and what separates the systems, as tables and JSON.
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
-use eval::{Bootstrap, Difference};
+use eval::{Bootstrap, Difference, Interval};
 use serde_json::{Map, Value, json};
+
+/// A shorter side below this share of the longer one makes an interval that no ± describes.
+const LOPSIDED: f64 = 0.7;
 
 /// How one metric of a bootstrap is shown.
 pub struct Column {
@@ -39,13 +42,7 @@ impl Comparison<'_> {
         table.set_header(std::iter::once(String::new()).chain(titles));
         for (system, name) in self.names.iter().enumerate() {
             let cells = self.columns.iter().map(|column| {
-                let interval = self.bootstrap.interval(system, column.metric);
-                let margin = column.number(interval.margin());
-                match (interval.value.is_nan(), interval.low.is_nan()) {
-                    (true, _) => "-".to_owned(),
-                    (false, true) => column.number(interval.value),
-                    (false, false) => format!("{} ± {margin}", column.number(interval.value)),
-                }
+                column.with_interval(&self.bootstrap.interval(system, column.metric))
             });
             table.add_row(std::iter::once(name.clone()).chain(cells));
         }
@@ -79,7 +76,7 @@ impl Comparison<'_> {
                         column.signed(ends.low),
                         column.signed(ends.high)
                     ),
-                    format!("{:.3}", difference.adjusted_p_value),
+                    p_text(difference.adjusted_p_value),
                     if difference.significant {
                         "significant"
                     } else {
@@ -108,7 +105,7 @@ impl Comparison<'_> {
     pub fn explanation(&self) -> String {
         let size = self.bootstrap.size();
         let mut text = format!(
-            "± is the longer side of the {} % interval: paired bootstrap, {} resamples of {} images. It is about the choice of images; training noise comes on top.",
+            "± is the longer side of the {} % interval, which is told by its ends where it is lopsided: paired bootstrap, {} resamples of {} images. It is about the choice of images; training noise comes on top.",
             100.0 * self.bootstrap.confidence(),
             self.bootstrap.resamples(),
             size.images
@@ -198,13 +195,70 @@ impl Column {
         format!("{:.*}", self.decimals, self.factor * score)
     }
 
+    fn with_interval(&self, interval: &Interval) -> String {
+        let value = self.number(interval.value);
+        if interval.value.is_nan() {
+            return "-".to_owned();
+        }
+        if interval.low.is_nan() {
+            return value;
+        }
+        let sides = [
+            interval.high - interval.value,
+            interval.value - interval.low,
+        ];
+        let longer = interval.margin();
+        if sides.iter().any(|side| *side < LOPSIDED * longer) {
+            let (low, high) = (self.number(interval.low), self.number(interval.high));
+            return format!("{value} ({low} to {high})");
+        }
+        format!("{value} ± {}", self.number(longer))
+    }
+
     fn signed(&self, score: f64) -> String {
         format!("{:+.*}", self.decimals, self.factor * score)
+    }
+}
+
+fn p_text(p_value: f64) -> String {
+    if p_value < 0.001 {
+        "< 0.001".to_owned()
+    } else {
+        format!("{p_value:.3}")
     }
 }
 
 fn align_right(table: &mut Table, from: usize) {
     for column in table.column_iter_mut().skip(from) {
         column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lopsided_intervals_are_told_by_their_ends() {
+        let column = Column {
+            metric: 0,
+            key: "top1".into(),
+            title: "top-1 %".into(),
+            factor: 100.0,
+            decimals: 1,
+        };
+        let text = |value, low, high| {
+            column.with_interval(&Interval {
+                value,
+                low,
+                high,
+                undefined: 0,
+            })
+        };
+        assert_eq!(text(0.5, 0.46, 0.53), "50.0 ± 4.0");
+        assert_eq!(text(0.5, 0.46, 0.51), "50.0 (46.0 to 51.0)");
+        assert_eq!(text(0.5, 0.5, 0.5), "50.0 ± 0.0");
+        assert_eq!(text(0.5, f64::NAN, f64::NAN), "50.0");
+        assert_eq!(text(f64::NAN, f64::NAN, f64::NAN), "-");
     }
 }

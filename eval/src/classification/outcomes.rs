@@ -8,6 +8,13 @@ const LANES: usize = 8;
 /// Bin of a picture without a probability: its sum is thrown away.
 const NO_BIN: u8 = CALIBRATION_BINS as u8;
 
+/// All bits set for yes and none for no, so that a picture's weight is masked, not multiplied.
+type Mark = i8;
+
+fn mark(yes: bool) -> Mark {
+    -Mark::from(yes)
+}
+
 /// A score of classification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClassificationMetric {
@@ -49,18 +56,19 @@ impl ClassificationMetric {
 /// What one system made of each picture.
 #[derive(Debug, Clone, Default)]
 pub struct Outcomes {
-    top1: Vec<u8>,
-    top5: Vec<u8>,
+    top1: Vec<Mark>,
+    top5: Vec<Mark>,
     /// Some rankings are too short to know.
     top5_unknown: bool,
     /// 0 where there is none.
     loss: Vec<f64>,
-    has_loss: Vec<u8>,
+    has_loss: Vec<Mark>,
     /// Hit minus confidence.
     gap: Vec<f64>,
     bin: Vec<u8>,
-    real: Vec<u8>,
-    has_real: Vec<u8>,
+    has_bin: Vec<Mark>,
+    real: Vec<Mark>,
+    has_real: Vec<Mark>,
 }
 
 impl Outcomes {
@@ -69,17 +77,18 @@ impl Outcomes {
     ///
     /// Pictures without a label must be left out before.
     pub fn add(&mut self, prediction: &Prediction, classes: usize, real: Option<&[u32]>) {
-        let hit = u8::from(prediction.hit(1) == Some(true));
-        self.top1.push(hit);
-        self.top5
-            .push(u8::from(prediction.hit(TOP_K) == Some(true)));
+        let hit = prediction.hit(1) == Some(true);
+        self.top1.push(mark(hit));
+        self.top5.push(mark(prediction.hit(TOP_K) == Some(true)));
         self.top5_unknown |= prediction.top.len() < TOP_K.min(classes);
         self.loss.push(prediction.loss.unwrap_or(0.0));
-        self.has_loss.push(u8::from(prediction.loss.is_some()));
+        self.has_loss.push(mark(prediction.loss.is_some()));
         let best = prediction.best();
-        match best.and_then(|best| best.probability) {
+        let confidence = best.and_then(|best| best.probability);
+        self.has_bin.push(mark(confidence.is_some()));
+        match confidence {
             Some(confidence) => {
-                self.gap.push(f64::from(hit) - confidence);
+                self.gap.push(f64::from(u8::from(hit)) - confidence);
                 self.bin.push(bin_of(confidence) as u8);
             }
             None => {
@@ -90,8 +99,8 @@ impl Outcomes {
         if let Some(labels) = real {
             let class = best.map(|best| best.class);
             let seen = labels.iter().any(|&label| Some(label as usize) == class);
-            self.real.push(u8::from(seen));
-            self.has_real.push(u8::from(!labels.is_empty()));
+            self.real.push(mark(seen));
+            self.has_real.push(mark(!labels.is_empty()));
         }
     }
 
@@ -122,16 +131,24 @@ impl Outcomes {
     }
 
     fn calibration_error(&self, weights: &[u32]) -> f64 {
-        // Neighbouring pictures mostly share a bin; four sums let their additions overlap.
-        let mut gaps = [[0.0; CALIBRATION_BINS + 1]; 4];
-        let mut none = 0;
-        for (at, ((&bin, &gap), &weight)) in self.bin.iter().zip(&self.gap).zip(weights).enumerate()
-        {
-            gaps[at % 4][usize::from(bin)] += f64::from(weight) * gap;
-            none += u64::from(weight) * u64::from(bin == NO_BIN);
+        // Neighbouring pictures mostly share a bin; several sums let their additions overlap.
+        let mut gaps = [[0.0; CALIBRATION_BINS + 1]; LANES];
+        let mut add = |bins: &[u8], gap: &[f64], weights: &[u32]| {
+            let rows = bins.iter().zip(gap).zip(weights);
+            for (gaps, ((&bin, &gap), &weight)) in gaps.iter_mut().zip(rows) {
+                // The bin is in range; the remainder tells the compiler so.
+                gaps[usize::from(bin) % (CALIBRATION_BINS + 1)] += f64::from(weight) * gap;
+            }
+        };
+        let (bins, rest_bins) = self.bin.as_chunks::<LANES>();
+        let (gap, rest_gap) = self.gap.as_chunks::<LANES>();
+        let (whole, rest_weights) = weights.as_chunks::<LANES>();
+        for ((bins, gap), weights) in bins.iter().zip(gap).zip(whole) {
+            add(bins, gap, weights);
         }
+        add(rest_bins, rest_gap, rest_weights);
         let gap = |bin: usize| gaps.iter().map(|sums| sums[bin]).sum::<f64>().abs();
-        (0..CALIBRATION_BINS).map(gap).sum::<f64>() / (total(weights) - none as f64)
+        (0..CALIBRATION_BINS).map(gap).sum::<f64>() / count(&self.has_bin, weights)
     }
 }
 
@@ -139,10 +156,16 @@ fn total(weights: &[u32]) -> f64 {
     weights.iter().map(|&weight| u64::from(weight)).sum::<u64>() as f64
 }
 
-/// How many of the pictures that count are marked with 1.
-fn count(marks: &[u8], weights: &[u32]) -> f64 {
-    let marked = |(&mark, &weight): (&u8, &u32)| u64::from(weight * u32::from(mark));
-    marks.iter().zip(weights).map(marked).sum::<u64>() as f64
+/// How many of the pictures that count are marked.
+fn count(marks: &[Mark], weights: &[u32]) -> f64 {
+    let masked = |(&mark, &weight): (&Mark, &u32)| weight & i32::from(mark).cast_unsigned();
+    let pairs = marks.iter().zip(weights);
+    // Where no partial sum can exceed 32 bits, as in every resample, these are twice as fast.
+    if weights.iter().map(|&weight| u64::from(weight)).sum::<u64>() <= u64::from(u32::MAX) {
+        f64::from(pairs.map(masked).fold(0_u32, u32::wrapping_add))
+    } else {
+        pairs.map(|pair| u64::from(masked(pair))).sum::<u64>() as f64
+    }
 }
 
 fn sum(values: &[f64], weights: &[u32]) -> f64 {

@@ -6,6 +6,7 @@
 
 mod accumulate;
 mod detections;
+mod errors;
 mod fields;
 mod ground_truth;
 mod groups;
@@ -13,6 +14,7 @@ mod id;
 mod matching;
 mod pair;
 mod params;
+mod pictures;
 mod records;
 mod resample;
 mod segmentation;
@@ -21,6 +23,9 @@ mod tables;
 
 pub use accumulate::Curves;
 pub use detections::{Detection, Detections, ResultKind, ResultsFile};
+pub use errors::{
+    CategoryErrors, CategoryMean, ErrorAnalysis, ErrorEffect, ErrorOptions, ErrorType,
+};
 pub use ground_truth::{Annotation, Category, Geometry, GroundTruth, Image};
 pub use id::Id;
 pub use matching::{ImageMatches, Matches, match_images};

@@ -5,5 +5,6 @@
 mod bad_input;
 mod differential;
 mod draw;
+mod errors;
 mod golden;
 mod resample;

@@ -3,8 +3,13 @@
 //! Stages follow each other and consume what they are given:
 //! [`GroundTruth::read`] and [`ResultsFile::read`], then [`match_images`], [`Matches::accumulate`] and
 //! [`Curves::summary`]. Source: pycocotools `coco.py`, `cocoeval.py` and `maskApi.c`.
+//!
+//! What is wrong with the detections is told by [`Matches::errors`], [`Matches::confusion`],
+//! [`Matches::calibration`] and [`Curves::size_iou`].
 
 mod accumulate;
+mod calibration;
+mod confusion;
 mod detections;
 mod errors;
 mod fields;
@@ -18,10 +23,13 @@ mod pictures;
 mod records;
 mod resample;
 mod segmentation;
+mod size_iou;
 mod summary;
 mod tables;
 
 pub use accumulate::Curves;
+pub use calibration::{CalibrationOptions, DetectionCalibration, ScoreBin};
+pub use confusion::{ConfusedPair, ConfusionOptions, DetectionConfusion};
 pub use detections::{Detection, Detections, ResultKind, ResultsFile};
 pub use errors::{
     CategoryErrors, CategoryMean, ErrorAnalysis, ErrorEffect, ErrorOptions, ErrorType,
@@ -31,5 +39,6 @@ pub use id::Id;
 pub use matching::{ImageMatches, Matches, match_images};
 pub use params::{AreaRange, IouType, Params};
 pub use resample::CocoResampler;
+pub use size_iou::{ApAr, SizeIou, SizeScores};
 pub use summary::CocoSummary;
 pub use tables::CategoryScores;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod diagnosis;
 mod differential;
 mod draw;
 mod errors;

@@ -1,38 +1,6 @@
 //! Why AP is not higher: the error types of TIDE (Bolya, Foley, Hays and Hoffman, "TIDE: A General
 //! Toolbox for Identifying Object Detection Errors", ECCV 2020, section 2), with the numbers of the
 //! authors' `tidecv` 1.0.1.
-//!
-//! A detection that matches no object has one of five errors, in this order of precedence, where the
-//! foreground threshold is 0.5 and the background threshold 0.1:
-//!
-//! 1. localization: its best IoU with objects of its category is from background to foreground;
-//! 2. classification: its best IoU with objects of other categories is at least foreground;
-//! 3. duplicate: an object of its category with IoU of at least foreground is matched by a better one;
-//! 4. background: it overlaps every object by background at most;
-//! 5. both: anything else, such as the wrong category in the wrong place.
-//!
-//! An object that nothing matches is *covered* if mending a localization or classification error would
-//! match it, and *missed* otherwise. The weight of a type is the AP gained by mending it alone:
-//! detections of localization and classification errors become right (the best one of each object; the
-//! others go), those of duplicate, background and both go, and missed objects are not looked for. Two
-//! further oracles give all false positives the lowest score, and leave out all unmatched objects.
-//!
-//! # What differs from COCO's AP at IoU 0.50
-//! The AP that gains are measured from follows tidecv where that and pycocotools part:
-//!
-//! - a category with detections but without objects counts as 0 ([`CategoryMean`]);
-//! - recalls are hundredths, which differ from NumPy's `linspace` in the last bit at times, so that one
-//!   of the 101 may be read elsewhere;
-//! - of objects of equal IoU the first matches, not the last, and a crowd must cover more than half of
-//!   a detection, not half;
-//! - an object with identifier 0 matches as any other, and areas do not matter.
-//!
-//! # What differs from tidecv
-//! tidecv keeps the best 100 detections of a picture, all categories together; here it is the largest
-//! limit per picture and category, as in COCO. Where no limit bites, all numbers are equal, except that
-//! detections of equal score in different pictures stand by ascending picture id here and in the file's
-//! order there. Scores of -1 or less, and data without any detection, which tidecv fails on, mean here
-//! what they say.
 
 mod judge;
 mod oracle;
@@ -183,7 +151,40 @@ pub struct CategoryErrors {
     effects: [ErrorEffect; ErrorType::ALL.len()],
 }
 
-/// The errors of detections by type; see the module's description.
+/// The errors of detections by type: TIDE (Bolya, Foley, Hays and Hoffman, ECCV 2020, section 2), with
+/// the numbers of the authors' `tidecv` 1.0.1.
+///
+/// A detection that matches no object has one of five errors, in this order of precedence, where the
+/// foreground threshold is 0.5 and the background threshold 0.1:
+///
+/// 1. localization: its best IoU with objects of its category is from background to foreground;
+/// 2. classification: its best IoU with objects of other categories is at least foreground;
+/// 3. duplicate: an object of its category with IoU of at least foreground is matched by a better one;
+/// 4. background: it overlaps every object by background at most;
+/// 5. both: anything else, such as the wrong category in the wrong place.
+///
+/// An object that nothing matches is *covered* if mending a localization or classification error would
+/// match it, and *missed* otherwise. The weight of a type is the AP gained by mending it alone:
+/// detections of localization and classification errors become right (the best one of each object; the
+/// others go), those of duplicate, background and both go, and missed objects are not looked for. Two
+/// further oracles give all false positives the lowest score, and leave out all unmatched objects.
+///
+/// # What differs from COCO's AP at IoU 0.50
+/// The AP that gains are measured from follows tidecv where that and pycocotools part:
+///
+/// - a category with detections but without objects counts as 0 ([`CategoryMean`]);
+/// - recalls are hundredths, which differ from NumPy's `linspace` in the last bit at times, so that one
+///   of the 101 may be read elsewhere;
+/// - of objects of equal IoU the first matches, not the last, and a crowd must cover more than half of
+///   a detection, not half;
+/// - an object with identifier 0 matches as any other, and areas do not matter.
+///
+/// # What differs from tidecv
+/// tidecv keeps the best 100 detections of a picture, all categories together; here it is the largest
+/// limit per picture and category, as in COCO. Where no limit bites, all numbers are equal, except that
+/// detections of equal score in different pictures stand by ascending picture id here and in the file's
+/// order there. Scores of -1 or less, which tidecv fails on, are scores like others; where mending leaves
+/// no category to average over, and tidecv divides by zero, the gain is NaN.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ErrorAnalysis {
     iou_type: IouType,

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 
 use deepmim_eval::Strictness;
 use deepmim_eval::coco::{
-    Geometry, GroundTruth, IouType, Params, ResultsFile, match_images,
+    CalibrationOptions, ConfusionOptions, ErrorType, Geometry, GroundTruth, IouType, Params,
+    ResultsFile, match_images,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -51,6 +52,13 @@ fuzz_target!(|input: (bool, bool, &str)| {
                 .expect("the geometry was read");
             let mut scores = [0.0; 6];
             matches.resampler().scores(&[1, 1], &mut scores);
+            let errors = matches.errors();
+            let count = |kind: ErrorType| errors.of(kind).count;
+            let types: u64 = ErrorType::ALL[..5].iter().map(|&kind| count(kind)).sum();
+            assert_eq!(types, count(ErrorType::FalsePositive));
+            assert!((0.0..=1.0).contains(&errors.ap()));
+            matches.confusion(&ConfusionOptions::default()).expect("the options are good");
+            matches.calibration(&CalibrationOptions::default()).expect("the options are good");
             let summary = matches.accumulate().summary().expect("three limits");
             assert!((-1.0..=1.0).contains(&summary.ap));
             assert!((summary.ap - scores[0]).abs() < 1e-9);

@@ -3,9 +3,15 @@
 //! Stages follow each other and consume what they are given:
 //! [`GroundTruth::read`] and [`ResultsFile::read`], then [`match_images`], [`Matches::accumulate`] and
 //! [`Curves::summary`]. Source: pycocotools `coco.py`, `cocoeval.py` and `maskApi.c`.
+//!
+//! What is wrong with the detections is told by [`Matches::errors`], [`Matches::confusion`],
+//! [`Matches::calibration`] and [`Curves::size_iou`].
 
 mod accumulate;
+mod calibration;
+mod confusion;
 mod detections;
+mod errors;
 mod fields;
 mod ground_truth;
 mod groups;
@@ -13,18 +19,26 @@ mod id;
 mod matching;
 mod pair;
 mod params;
+mod pictures;
 mod records;
 mod resample;
 mod segmentation;
+mod size_iou;
 mod summary;
 mod tables;
 
 pub use accumulate::Curves;
+pub use calibration::{CalibrationOptions, DetectionCalibration, ScoreBin};
+pub use confusion::{ConfusedPair, ConfusionOptions, DetectionConfusion};
 pub use detections::{Detection, Detections, ResultKind, ResultsFile};
+pub use errors::{
+    CategoryErrors, CategoryMean, ErrorAnalysis, ErrorEffect, ErrorOptions, ErrorType,
+};
 pub use ground_truth::{Annotation, Category, Geometry, GroundTruth, Image};
 pub use id::Id;
 pub use matching::{ImageMatches, Matches, match_images};
 pub use params::{AreaRange, IouType, Params};
 pub use resample::CocoResampler;
+pub use size_iou::{ApAr, SizeIou, SizeScores};
 pub use summary::CocoSummary;
 pub use tables::CategoryScores;

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod diagnosis;
 mod differential;
 mod draw;
+mod errors;
 mod golden;
 mod resample;

@@ -5,8 +5,8 @@ use std::path::Path;
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use deepmim_cli::{IouTypeArg, ScoreCocoArgs, print_json, print_text};
 use eval::coco::{
-    CocoResampler, Curves, Detections, Geometry, GroundTruth, IouType, Matches, Params,
-    ResultsFile, match_images,
+    CalibrationOptions, CocoResampler, ConfusionOptions, Curves, Detections, Geometry, GroundTruth,
+    IouType, Matches, Params, ResultsFile, match_images,
 };
 use eval::{Bootstrap, BootstrapSize, bootstrap};
 use serde_json::{Map, Value, json};
@@ -212,10 +212,25 @@ fn columns() -> Vec<Column> {
         .collect()
 }
 
-fn print(args: &ScoreCocoArgs, _matches: &Matches<'_>, curves: &Curves) -> anyhow::Result<()> {
+fn print(args: &ScoreCocoArgs, matches: &Matches<'_>, curves: &Curves) -> anyhow::Result<()> {
     print_text(&curves.summary()?)?;
     if args.per_category {
         print_text(&category_table(curves))?;
+    }
+    if args.errors {
+        let errors = matches.errors();
+        print_text(&errors)?;
+        errors
+            .notes()
+            .iter()
+            .for_each(|note| eprintln!("note: {note}"));
+        print_text(&curves.size_iou())?;
+        print_text(&matches.confusion(&ConfusionOptions::default())?)?;
+        print_text(
+            &matches
+                .calibration(&CalibrationOptions::default())?
+                .report(),
+        )?;
     }
     Ok(())
 }
@@ -223,7 +238,7 @@ fn print(args: &ScoreCocoArgs, _matches: &Matches<'_>, curves: &Curves) -> anyho
 fn write_files(
     args: &ScoreCocoArgs,
     folder: &Path,
-    _matches: &Matches<'_>,
+    matches: &Matches<'_>,
     curves: &Curves,
 ) -> anyhow::Result<()> {
     let summary = curves.summary()?.report();
@@ -231,6 +246,16 @@ fn write_files(
     summary.write_json(&folder.join("summary.json"))?;
     curves.write_per_category(&folder.join("per_category.csv"))?;
     curves.write_precision_recall(&folder.join("precision_recall.csv"))?;
+    curves.size_iou().write_csv(&folder.join("size_iou.csv"))?;
+    let errors = matches.errors();
+    errors.write_csv(&folder.join("errors.csv"))?;
+    errors.write_per_category(&folder.join("errors_per_category.csv"))?;
+    matches
+        .confusion(&ConfusionOptions::default())?
+        .write_csv(&folder.join("confusion.csv"))?;
+    matches
+        .calibration(&CalibrationOptions::default())?
+        .write_csv(&folder.join("calibration.csv"))?;
     if args.arrays {
         curves.write_arrays(folder)?;
     }

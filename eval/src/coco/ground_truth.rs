@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use rayon::prelude::*;
-
-use super::fields::{bbox, finite, set, string, truth};
+use super::annotations::{AnnotationReader, AnnotationRows, has_repeated_ids};
+use super::fields::{finite, set, string};
 use super::id::{Id, IdIndex};
 use super::records::{Ledger, Records, sentence};
-use super::segmentation::MaskReader;
 use crate::error::EvalError;
 use crate::input::{input_name, read_whole};
 use crate::json::{Cursor, JsonError, Start, parse_elements};
@@ -107,9 +105,17 @@ impl GroundTruth {
         strictness: Strictness,
     ) -> Result<(Self, Skipped), EvalError> {
         let places = Places::find(name, text)?;
-        let images = unique(read_images(name, text, places.images)?, |image| &image.id);
+        let mut notes = Vec::new();
+        let images = read_images(name, text, places.images)?;
+        let images = unique(images, |image| &image.id, "images", name, &mut notes);
         let categories = read_categories(name, text, places.categories)?;
-        let categories = unique(categories, |category| &category.id);
+        let categories = unique(
+            categories,
+            |category| &category.id,
+            "categories",
+            name,
+            &mut notes,
+        );
         let mut truth = Self {
             image_index: IdIndex::new(images.iter().map(|image| &image.id)),
             category_index: IdIndex::new(categories.iter().map(|category| &category.id)),
@@ -117,7 +123,7 @@ impl GroundTruth {
             categories,
             annotations: Vec::new(),
             geometry,
-            notes: Vec::new(),
+            notes,
         };
         let skipped = truth.read_annotations(name, text, places.annotations, strictness)?;
         Ok((truth, skipped))
@@ -141,21 +147,14 @@ impl GroundTruth {
             text,
             at,
             Start::Opening,
-            Records::<(MaskReader, Vec<Annotation>)>::default,
+            Records::<AnnotationRows>::default,
             |records, cursor| {
-                records.read(cursor, strictness, |(masks, rows), cursor| {
-                    reader.read(cursor, masks, rows)
-                })
+                records.read(cursor, strictness, |rows, cursor| reader.read(cursor, rows))
             },
         );
-        let mut rows = Vec::new();
+        let mut rows = AnnotationRows::default();
         for piece in found.pieces {
-            let mut piece = ledger.enter(piece).1;
-            if rows.is_empty() {
-                rows = piece;
-            } else {
-                rows.append(&mut piece);
-            }
+            rows.append(ledger.enter(piece));
         }
         // A score against half a ground truth would mean nothing, so here leniency ends.
         ledger.end(&found.end, text.len(), Strictness::Strict)?;
@@ -173,25 +172,35 @@ impl GroundTruth {
     /// Puts annotations in the order in which they are matched: by picture, then as in the file.
     ///
     /// pycocotools finds annotations by identifier, so of several with the same one the last stands
-    /// in for all.
-    fn ordered(&mut self, mut rows: Vec<Annotation>, name: &Path) -> Vec<Annotation> {
-        if has_repeated_ids(&rows) {
-            let last: HashMap<Id, usize> = rows
-                .iter()
-                .enumerate()
-                .map(|(place, row)| (row.id.clone(), place))
-                .collect();
+    /// in for all; where that one belongs to nothing the file lists, they vanish.
+    fn ordered(&mut self, read: AnnotationRows, name: &Path) -> Vec<Annotation> {
+        let AnnotationRows {
+            mut rows, strays, ..
+        } = read;
+        if has_repeated_ids(&rows, &strays) {
+            let mut last: HashMap<&Id, Option<usize>> = HashMap::new();
+            for (place, row) in rows.iter().enumerate() {
+                last.insert(&row.id, Some(place));
+            }
+            let different = last.len();
+            for stray in &strays {
+                if let Some(place) = last.get_mut(&stray.id)
+                    && place.is_some_and(|place| place < stray.rows_before)
+                {
+                    *place = None;
+                }
+            }
+            let gone = last.values().filter(|place| place.is_none()).count();
             self.notes.push(format!(
                 "{}: {} annotations share their id with a later one, which stands in for them as in pycocotools: give every annotation its own id",
                 name.display(),
-                rows.len() - last.len()
+                rows.len() - different + gone
             ));
             let mut order: Vec<usize> = (0..rows.len()).collect();
             order.sort_by_key(|&place| rows[place].image);
-            rows = order
-                .into_iter()
-                .map(|place| rows[last[&rows[place].id]].clone())
-                .collect();
+            let stand_ins = order.into_iter().filter_map(|place| last[&rows[place].id]);
+            let resolved: Vec<Annotation> = stand_ins.map(|place| rows[place].clone()).collect();
+            rows = resolved;
         }
         if !rows.is_sorted_by_key(|row| row.image) {
             rows.sort_by_key(|row| row.image);
@@ -225,23 +234,28 @@ impl GroundTruth {
     }
 }
 
-fn has_repeated_ids(rows: &[Annotation]) -> bool {
-    let mut ids: Vec<&Id> = rows.iter().map(|row| &row.id).collect();
-    if ids.is_sorted_by(|left, right| left < right) {
-        return false;
-    }
-    ids.par_sort_unstable();
-    ids.windows(2).any(|pair| pair[0] == pair[1])
-}
-
 /// Sorts by identifier; of equal ones the last is kept.
-fn unique<T>(mut items: Vec<T>, id: impl Fn(&T) -> &Id) -> Vec<T> {
+fn unique<T>(
+    mut items: Vec<T>,
+    id: impl Fn(&T) -> &Id,
+    what: &str,
+    name: &Path,
+    notes: &mut Vec<String>,
+) -> Vec<T> {
     if items.is_sorted_by(|left, right| id(left) < id(right)) {
         return items;
     }
     items.reverse();
     items.sort_by(|left, right| id(left).cmp(id(right)));
+    let all = items.len();
     items.dedup_by(|later, kept| id(later) == id(kept));
+    if items.len() < all {
+        notes.push(format!(
+            "{}: {} {what} share their id with a later one, which is the one that counts",
+            name.display(),
+            all - items.len()
+        ));
+    }
     items
 }
 
@@ -369,81 +383,4 @@ fn read_categories(name: &Path, text: &[u8], at: usize) -> Result<Vec<Category>,
         let name = category.unwrap_or_else(|| id.to_string());
         Ok(Category { id, name })
     })
-}
-
-/// Reads annotations of known pictures and categories.
-struct AnnotationReader<'a> {
-    images: &'a [Image],
-    image_index: &'a IdIndex,
-    category_index: &'a IdIndex,
-    geometry: Geometry,
-}
-
-impl AnnotationReader<'_> {
-    /// Passes an annotation; whether it was kept.
-    fn read(
-        &self,
-        cursor: &mut Cursor<'_>,
-        masks: &mut MaskReader,
-        rows: &mut Vec<Annotation>,
-    ) -> Result<bool, JsonError> {
-        let (mut id, mut image, mut category) = (None, None, None);
-        let (mut bounds, mut area, mut crowd, mut segmentation) = (None, None, false, None);
-        cursor.object(|key, cursor| match key {
-            b"id" => set(&mut id, Id::parse(cursor, "id")?),
-            b"image_id" => set(&mut image, Id::parse(cursor, "image_id")?),
-            b"category_id" => set(&mut category, Id::parse(cursor, "category_id")?),
-            b"bbox" if self.geometry.boxes => set(&mut bounds, bbox(cursor)?),
-            b"area" => set(&mut area, finite(cursor, "area")?),
-            b"iscrowd" => {
-                crowd = truth(cursor, "iscrowd")?;
-                Ok(())
-            }
-            b"segmentation" if self.geometry.masks => {
-                cursor.peek();
-                segmentation = Some(cursor.at());
-                cursor.skip()
-            }
-            _ => cursor.skip(),
-        })?;
-        let missing = |field: &str| cursor.meaning(format!("it has no {field}"));
-        let id = id.ok_or_else(|| missing("id"))?;
-        let image = image.ok_or_else(|| missing("image_id"))?;
-        let category = category.ok_or_else(|| missing("category_id"))?;
-        let (Some(image), Some(category)) = (
-            self.image_index.get(&image),
-            self.category_index.get(&category),
-        ) else {
-            return Ok(false);
-        };
-        let about = |problem: &str| cursor.meaning(format!("(id {id}) {problem}"));
-        let area = area.ok_or_else(|| about("has no area, which decides the size class"))?;
-        let bbox = match bounds.flatten() {
-            Some(bounds) => bounds,
-            None if self.geometry.boxes => return Err(about("has no bbox")),
-            None => [0.0; 4],
-        };
-        let mask = match segmentation {
-            Some(at) => {
-                let end = cursor.at();
-                let picture = &self.images[image];
-                cursor.seek(at);
-                let mask = masks.read(cursor, picture.height, picture.width);
-                cursor.seek(end);
-                Some(mask?)
-            }
-            None if self.geometry.masks => return Err(about("has no segmentation")),
-            None => None,
-        };
-        rows.push(Annotation {
-            id,
-            image,
-            category,
-            bbox,
-            area,
-            crowd,
-            mask,
-        });
-        Ok(true)
-    }
 }

@@ -85,7 +85,7 @@ impl fmt::Display for Id {
         match self {
             Self::Integer(value) => write!(f, "{value}"),
             Self::Real(bits) => write!(f, "{}", f64::from_bits(*bits)),
-            Self::Text(text) => write!(f, "\"{text}\""),
+            Self::Text(text) => write!(f, "\"{}\"", text.escape_debug()),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! [`Matches::calibration`] and [`Curves::size_iou`].
 
 mod accumulate;
+mod annotations;
 mod calibration;
 mod confusion;
 mod detections;

@@ -7,7 +7,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seconds="${1:-600}"
-corpus="${DEEPMIM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/deepmim}/fuzz-corpus"
+cache="${DEEPMIM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/deepmim}"
+corpus="$cache/fuzz-corpus"
 golden=parity/golden
 
 # Seeds: the leading bytes are the flags that each target reads first.
@@ -51,6 +52,6 @@ for target in ${FUZZ_TARGETS:-rle coco_annotations coco_results predictions_csv 
     echo "== $target"
     dictionary=()
     case "$target" in coco_*) dictionary=(-dict=fuzz/json.dict) ;; esac
-    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none "$target" "$corpus/$target" -- \
+    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --target-dir "$cache/fuzz-target" "$target" "$corpus/$target" -- \
         -max_total_time="$seconds" -max_len=65536 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 "${dictionary[@]}"
 done

@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(ranked.top.len(), top.len());
         for (a, b) in ranked.top.iter().zip(&top) {
             assert_eq!(a.class, b.class);
-            assert!((a.probability - b.probability).abs() < 1e-12);
+            assert!((a.probability.unwrap() - b.probability).abs() < 1e-12);
         }
         let loss = ranked.loss.unwrap();
         assert!((loss + top[1].probability.ln()).abs() < 1e-12);

@@ -32,10 +32,24 @@ pub fn finish(result: Result<(), Failure>) -> ExitCode {
             if is_broken_pipe(&error) {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes; a cause that the error already tells is not told again.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| {
+        let cause = cause.to_string();
+        if said.is_empty() {
+            cause
+        } else if said.contains(&cause) {
+            said
+        } else {
+            format!("{said}: {cause}")
+        }
+    })
 }
 
 /// Whoever read our output has seen enough (`deepmim … | head`).
@@ -45,4 +59,26 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .downcast_ref::<std::io::Error>()
             .is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::sentence;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let missing = || std::io::Error::other("no such file");
+        let told = Err::<(), _>(missing()).context("gt.json cannot be read (no such file)");
+        assert_eq!(
+            sentence(&told.unwrap_err()),
+            "gt.json cannot be read (no such file)"
+        );
+        let bare = Err::<(), _>(missing()).context("gt.json cannot be read");
+        assert_eq!(
+            sentence(&bare.unwrap_err()),
+            "gt.json cannot be read: no such file"
+        );
+    }
 }

@@ -7,7 +7,7 @@ use super::matching::{GroupMatches, Matches, NOT_OVERLAPPING, Outcome, descendin
 use super::params::{IouType, Params};
 
 /// NumPy's `spacing(1)`, which keeps 0/0 out of the precision.
-const SPACING: f64 = f64::EPSILON;
+pub(crate) const SPACING: f64 = f64::EPSILON;
 
 /// Precision and recall at every threshold, category, area range and detection limit.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::detections::Detections;
 use super::ground_truth::GroundTruth;
 use super::groups::Groups;
-use super::pair::{PairMatcher, ignored_in, outside_of};
+use super::pair::{Finding, PairMatcher, ignored_in, outside_of};
 use super::params::{IouType, Params};
 use crate::error::EvalError;
 
@@ -177,29 +177,22 @@ impl<'a> Matches<'a> {
                 continue;
             }
             let (entries, outcomes) = (&mut out.entries, &mut out.outcomes);
-            // Two closures of one call fill the outcomes, so they are collected apart first.
-            let start = outcomes.len();
-            let mut found = Vec::new();
-            matcher.run(
-                of_image,
-                of_object,
-                |detection| {
+            matcher.run(of_image, of_object, |finding| match finding {
+                Finding::Overlap(detection) => {
                     entries[first + detection] = (outcomes.len() / areas) as u32;
                     outcomes.resize(outcomes.len() + areas, Outcome::default());
-                },
-                |matched| found.push(matched),
-            );
-            debug_assert!(found.is_empty() || outcomes.len() > start);
-            for matched in found {
-                let entry = entries[first + matched.detection] as usize;
-                let outcome = &mut outcomes[entry * areas + matched.area];
-                let bit = 1u32 << matched.threshold;
-                outcome.ignored |= if matched.ignored { bit } else { 0 };
-                // pycocotools notes a match by the object's id and takes 0 for none.
-                if !annotations[of_object[matched.object] as usize].id.is_zero() {
-                    outcome.matched |= bit;
                 }
-            }
+                Finding::Match(matched) => {
+                    let entry = entries[first + matched.detection] as usize;
+                    let outcome = &mut outcomes[entry * areas + matched.area];
+                    let bit = 1u32 << matched.threshold;
+                    outcome.ignored |= if matched.ignored { bit } else { 0 };
+                    // pycocotools notes a match by the object's id and takes 0 for none.
+                    if !annotations[of_object[matched.object] as usize].id.is_zero() {
+                        outcome.matched |= bit;
+                    }
+                }
+            });
         }
         self.ignore_outside(&mut out);
         out
@@ -294,9 +287,10 @@ impl<'a> Matches<'a> {
         PairMatcher::new(self.truth, self.detections, &self.params, self.iou_type).run(
             &rows,
             &objects,
-            |_| {},
-            |found| {
-                if found.area == area {
+            |finding| {
+                if let Finding::Match(found) = finding
+                    && found.area == area
+                {
                     let object = position[found.object];
                     out.detection_matches[found.threshold][found.detection] = Some(object);
                     out.annotation_matches[found.threshold][object] = Some(found.detection);

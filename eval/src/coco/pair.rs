@@ -24,6 +24,16 @@ pub(crate) struct PairMatcher<'a> {
     thresholds: Vec<f64>,
 }
 
+/// What matching finds, detection by detection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Finding {
+    /// The detection at this position in the list given overlaps some object enough for the lowest
+    /// threshold. Its matches follow.
+    Overlap(usize),
+    /// It matches.
+    Match(Match),
+}
+
 /// A match at one threshold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Match {
@@ -62,15 +72,13 @@ impl<'a> PairMatcher<'a> {
         }
     }
 
-    /// Matches detections, best first, with objects, both as rows; calls `found` for each match, in
-    /// order of the detections, and `overlapping` once before for each detection that overlaps any
-    /// object enough for the lowest threshold.
+    /// Matches detections, best first, with objects, both as rows; calls `found` in the order of the
+    /// detections.
     pub(crate) fn run(
         &mut self,
         detections: &[u32],
         objects: &[u32],
-        mut overlapping: impl FnMut(usize),
-        mut found: impl FnMut(Match),
+        mut found: impl FnMut(Finding),
     ) {
         let areas = self.params.areas.len();
         self.ignored.clear();
@@ -98,18 +106,18 @@ impl<'a> PairMatcher<'a> {
             if self.candidates.is_empty() {
                 continue;
             }
-            overlapping(detection);
+            found(Finding::Overlap(detection));
             for area in 0..areas {
                 for threshold in 0..self.thresholds.len() {
                     if let Some((object, ignored)) = self.choose(area, threshold, objects) {
                         self.taken[area * objects.len() + object] |= 1 << threshold;
-                        found(Match {
+                        found(Finding::Match(Match {
                             detection,
                             area,
                             threshold,
                             object,
                             ignored,
-                        });
+                        }));
                     }
                 }
             }

@@ -5,13 +5,12 @@
 
 use rayon::prelude::*;
 
-use super::accumulate::{bits, by_score};
+use super::accumulate::{SPACING, bits, by_score};
 use super::matching::{Matches, NOT_OVERLAPPING, Outcome};
 use super::pair::ignored_in;
 
 /// See [`CocoResampler::METRICS`].
 const AREAS: [&str; 4] = ["all", "small", "medium", "large"];
-const SPACING: f64 = f64::EPSILON;
 
 /// Matches, reduced to what AP of weighted pictures is made of.
 #[derive(Debug)]

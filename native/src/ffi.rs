@@ -60,6 +60,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub fn deepmim_relative_attention(
         qkv: *const C_tensor,
+        bias: *const C_tensor,
         rel_h: *const C_tensor,
         rel_w: *const C_tensor,
         heads: i64,

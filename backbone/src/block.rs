@@ -11,6 +11,7 @@ use tch::{Tensor, nn};
 
 use crate::config::{Activation, mlp_width};
 use crate::layers::{DropPath, LayerNorm, LayerScale, Linear};
+use crate::relative::{MapAttention, RelativePositions};
 
 /// What a block is made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +32,8 @@ pub struct BlockConfig {
     pub drop_path: f64,
     /// Start value of layer scale, where wanted.
     pub layer_scale: Option<f64>,
+    /// Attention among the tokens of windows of a feature map, where wanted.
+    pub map: Option<MapAttention>,
 }
 
 /// A transformer block with its parameters.
@@ -47,6 +50,7 @@ pub struct Block {
     drop_path: DropPath,
     heads: i64,
     activation: Activation,
+    relative: Option<RelativePositions>,
 }
 
 /// Drop-path factors of the two branches, where any.
@@ -76,19 +80,39 @@ impl Block {
             drop_path: DropPath::new(config.drop_path),
             heads: config.heads,
             activation: config.activation,
+            relative: config
+                .map
+                .map(|map| RelativePositions::new(&attn, &map, width / config.heads)),
         }
+    }
+
+    /// A feature map, as attention within windows takes it: `[B, H, W, C] -> [B, H, W, C]`; with
+    /// `checkpointing` only `x` is kept for the backward pass. The block must have been made with
+    /// [`BlockConfig::map`].
+    pub fn forward_map(&self, x: &Tensor, train: bool, checkpointing: bool) -> Tensor {
+        let (batch, height, width, channels) = x.size4().expect("a map is [B, H, W, C]");
+        let tokens = x.view([batch, height * width, channels]);
+        let drops = self.draw(&tokens, train);
+        let extent = Extent::Map([height, width]);
+        let out = if checkpointing && train {
+            let block = self.shallow_clone();
+            native::checkpoint(&tokens, move |x| block.run(x, &extent, &drops))
+        } else {
+            self.run(&tokens, &extent, &drops)
+        };
+        out.view([batch, height, width, channels])
     }
 
     /// All tokens: `[B, T, C] -> [B, T, C]`. `train` turns drop path on.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        self.run(x, None, &self.draw(x, train))
+        self.run(x, &Extent::All, &self.draw(x, train))
     }
 
     /// Only the tokens of `queries`, attending to all of them: `[B, T, C] -> [B, len, C]`. Equal to
     /// that slice of [`Block::forward`] and cheaper, for a last block some of whose tokens nobody
     /// reads.
     pub fn forward_queries(&self, x: &Tensor, queries: Range<i64>, train: bool) -> Tensor {
-        self.run(x, Some(&queries), &self.draw(x, train))
+        self.run(x, &Extent::Queries(queries), &self.draw(x, train))
     }
 
     /// As [`Block::forward`], or [`Block::forward_queries`] where `queries` are given, but keeping
@@ -102,27 +126,34 @@ impl Block {
     ) -> Tensor {
         let drops = self.draw(x, train);
         let block = self.shallow_clone();
-        native::checkpoint(x, move |x| block.run(x, queries.as_ref(), &drops))
+        let extent = queries.map_or(Extent::All, Extent::Queries);
+        native::checkpoint(x, move |x| block.run(x, &extent, &drops))
     }
 
     fn draw(&self, x: &Tensor, train: bool) -> Drops {
         [self.drop_path.draw(x, train), self.drop_path.draw(x, train)]
     }
 
-    fn run(&self, x: &Tensor, queries: Option<&Range<i64>>, drops: &Drops) -> Tensor {
+    fn run(&self, x: &Tensor, extent: &Extent, drops: &Drops) -> Tensor {
         let (batch, tokens, width) = x.size3().expect("a block takes tokens [B, T, C]");
         let rows = x.reshape([batch * tokens, width]);
         let normed = self.norm1.forward(&rows);
-        let attended = self.attend(&normed, [batch, tokens, width], queries);
-        let (kept, stream) = match queries {
-            Some(part) => {
+        let attended = match extent {
+            Extent::All => self.attend(&normed, [batch, tokens, width], None),
+            Extent::Queries(part) => self.attend(&normed, [batch, tokens, width], Some(part)),
+            Extent::Map([rows, columns]) => {
+                self.attend_in_windows(&normed, [batch, *rows, *columns, width])
+            }
+        };
+        let (kept, stream) = match extent {
+            Extent::Queries(part) => {
                 let kept = part.end - part.start;
                 (
                     kept,
                     x.narrow(1, part.start, kept).reshape([batch * kept, width]),
                 )
             }
-            None => (tokens, rows),
+            Extent::All | Extent::Map(_) => (tokens, rows),
         };
         let stream = residual(
             self.proj.forward(&attended),
@@ -182,6 +213,25 @@ impl Block {
         out.transpose(1, 2).reshape([-1, width])
     }
 
+    /// Attention of rows `[B * H * W, C]` within windows, before the output projection.
+    fn attend_in_windows(
+        &self,
+        rows: &Tensor,
+        [batch, height, width, channels]: [i64; 4],
+    ) -> Tensor {
+        let relative = self
+            .relative
+            .as_ref()
+            .expect("a block takes maps when it was made with BlockConfig::map");
+        let qkv = self
+            .qkv
+            .forward(rows)
+            .view([batch, height, width, 3 * channels]);
+        relative
+            .attend(&qkv, self.qkv.bias(), self.heads)
+            .view([-1, channels])
+    }
+
     fn shallow_clone(&self) -> Self {
         Self {
             norm1: self.norm1.shallow_clone(),
@@ -195,8 +245,19 @@ impl Block {
             drop_path: self.drop_path,
             heads: self.heads,
             activation: self.activation,
+            relative: self.relative.as_ref().map(RelativePositions::shallow_clone),
         }
     }
+}
+
+/// Which tokens a block computes, and how they lie.
+enum Extent {
+    /// All of a sequence.
+    All,
+    /// A range of a sequence, attending to all of it.
+    Queries(Range<i64>),
+    /// All of a map of `[height, width]`.
+    Map([i64; 2]),
 }
 
 /// `stream + scale(branch)` with dropped samples left out; rows `[B * tokens, C]`.

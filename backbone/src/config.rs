@@ -57,6 +57,22 @@ impl VitPreset {
     }
 }
 
+/// Attention within windows of the feature map, for pictures larger than those of pre-training
+/// (ViTDet, arXiv 2203.16527, section 3; detectron2 `modeling/backbone/vit.py`). Such a trunk has no
+/// class token, decomposed relative positions in every block, and learnable absolute positions of the
+/// pre-training grid that are resampled to each picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WindowConfig {
+    /// Side of a window, in patches.
+    pub size: i64,
+    /// Blocks, counted from 0, that attend to the whole map instead.
+    pub global_blocks: Vec<i64>,
+    /// Side of the pictures of pre-training, in pixels: the grid of the table of positions.
+    #[serde(default = "defaults::image_size")]
+    pub pretrain_image_size: i64,
+}
+
 /// A ViT trunk. In a configuration file `preset` may stand for `width`, `depth` and `heads`; written
 /// out, the three numbers are always there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -96,6 +112,9 @@ pub struct VitConfig {
     pub layer_scale: Option<f64>,
     /// Keep only each block's input in training and recompute the rest in the backward pass.
     pub activation_checkpointing: bool,
+    /// Windows of attention, for detection; none where every block attends to all tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<WindowConfig>,
 }
 
 /// `VitConfig` as a user may write it.
@@ -133,6 +152,7 @@ struct VitFields {
     layer_scale: Option<f64>,
     #[serde(default)]
     activation_checkpointing: bool,
+    windows: Option<WindowConfig>,
 }
 
 mod defaults {
@@ -196,6 +216,7 @@ impl TryFrom<VitFields> for VitConfig {
             drop_path: fields.drop_path,
             layer_scale: fields.layer_scale,
             activation_checkpointing: fields.activation_checkpointing,
+            windows: fields.windows,
         };
         config.check()?;
         Ok(config)
@@ -225,6 +246,7 @@ impl VitConfig {
             drop_path: 0.0,
             layer_scale: None,
             activation_checkpointing: false,
+            windows: None,
         }
     }
 
@@ -236,6 +258,15 @@ impl VitConfig {
     /// Patch tokens of one picture, without the class token.
     pub fn tokens(&self) -> i64 {
         self.grid() * self.grid()
+    }
+
+    /// Rows of the table of absolute positions, that of the class token included.
+    pub fn position_rows(&self) -> i64 {
+        let grid = match &self.windows {
+            Some(windows) => windows.pretrain_image_size / self.patch_size,
+            None => self.grid(),
+        };
+        1 + grid * grid
     }
 
     /// Hidden channels of a block's MLP.
@@ -305,6 +336,47 @@ impl VitConfig {
                 "must be a finite number",
             ));
         }
+        self.windows
+            .as_ref()
+            .map_or(Ok(()), |windows| self.check_windows(windows))
+    }
+
+    fn check_windows(&self, windows: &WindowConfig) -> Result<(), BackboneError> {
+        let refuse = |field, value: &dyn std::fmt::Display, problem: &str| {
+            Err(BackboneError::config(field, value, problem))
+        };
+        if windows.size < 1 {
+            return refuse(
+                "windows.size",
+                &windows.size,
+                "must be at least 1; usual is 14",
+            );
+        }
+        let pretrain = windows.pretrain_image_size;
+        if pretrain < self.patch_size || pretrain % self.patch_size != 0 {
+            let problem = format!("must be a multiple of patch_size = {}", self.patch_size);
+            return refuse("windows.pretrain_image_size", &pretrain, &problem);
+        }
+        if let Some(block) = windows
+            .global_blocks
+            .iter()
+            .find(|block| !(0..self.depth).contains(*block))
+        {
+            let problem = format!("blocks are counted from 0 to {}", self.depth - 1);
+            return refuse("windows.global_blocks", block, &problem);
+        }
+        if self.position != Position::Learnable {
+            let problem = "must be \"learnable\" in a trunk with windows";
+            return refuse("position", &"sin_cos", problem);
+        }
+        if self.final_norm || self.pre_norm {
+            let field = if self.final_norm {
+                "final_norm"
+            } else {
+                "pre_norm"
+            };
+            return refuse(field, &true, "must be false in a trunk with windows");
+        }
         Ok(())
     }
 }
@@ -347,6 +419,24 @@ mod tests {
         ] {
             let error = toml::from_str::<VitConfig>(text).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn windows_need_a_trunk_that_fits_them() {
+        let text = "preset = \"base\"\nimage_size = 1024\nposition = \"learnable\"\nfinal_norm = false\n[windows]\nsize = 14\nglobal_blocks = [2, 5, 8, 11]";
+        let config: VitConfig = toml::from_str(text).unwrap();
+        assert_eq!(config.position_rows(), 1 + 14 * 14);
+        let written = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<VitConfig>(&written).unwrap(), config);
+        for (from, to, key) in [
+            ("11]", "12]", "global_blocks"),
+            ("= 14", "= 0", "windows.size"),
+            ("final_norm = false", "", "final_norm"),
+            ("position = \"learnable\"", "", "position"),
+        ] {
+            let error = toml::from_str::<VitConfig>(&text.replace(from, to)).unwrap_err();
+            assert!(error.to_string().contains(key), "{error}");
         }
     }
 

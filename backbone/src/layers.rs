@@ -40,6 +40,11 @@ impl Linear {
         x.linear(&self.weight, self.bias.as_ref())
     }
 
+    /// The bias, where there is one.
+    pub(crate) fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
     pub(crate) fn shallow_clone(&self) -> Self {
         Self {
             weight: self.weight.shallow_clone(),

@@ -13,13 +13,14 @@ use crate::block::{Block, BlockConfig};
 use crate::config::{Position, VitConfig};
 use crate::layers::LayerNorm;
 use crate::patch::PatchEmbed;
-use crate::positions::sincos_2d;
+use crate::positions::{position_map, sincos_2d};
+use crate::relative::MapAttention;
 
 /// A ViT trunk with its parameters, named as timm and MAE name them.
 #[derive(Debug)]
 pub struct Vit {
     config: VitConfig,
-    cls_token: Tensor,
+    cls_token: Option<Tensor>,
     pos_embed: Tensor,
     patch_embed: PatchEmbed,
     norm_pre: Option<LayerNorm>,
@@ -35,7 +36,7 @@ impl Vit {
     pub fn new(path: &nn::Path, config: &VitConfig) -> Result<Self, BackboneError> {
         config.check()?;
         let width = config.width;
-        let rows = 1 + config.tokens();
+        let rows = config.position_rows();
         let token = Init::Randn {
             mean: 0.0,
             stdev: 0.02,
@@ -58,13 +59,20 @@ impl Vit {
                     activation: config.activation,
                     drop_path: config.drop_path_at(index),
                     layer_scale: config.layer_scale,
+                    map: config.windows.as_ref().map(|windows| MapAttention {
+                        window: (!windows.global_blocks.contains(&index)).then_some(windows.size),
+                        map_size: config.grid(),
+                    }),
                 };
                 Block::new(&(path / "blocks" / index), &block)
             })
             .collect();
         let norm = |name| LayerNorm::new(&(path / name), width, config.norm_eps);
         Ok(Self {
-            cls_token: path.var("cls_token", &[1, 1, width], token),
+            cls_token: config
+                .windows
+                .is_none()
+                .then(|| path.var("cls_token", &[1, 1, width], token)),
             pos_embed,
             patch_embed: PatchEmbed::new(
                 &(path / "patch_embed"),
@@ -113,7 +121,11 @@ impl Vit {
     /// Puts the class token with its position in front: `[B, M, C] -> [B, 1 + M, C]`. The norm before
     /// the first block, where there is one, is applied here.
     pub fn with_class_token(&self, tokens: &Tensor) -> Tensor {
-        let class = &self.cls_token + self.pos_embed.narrow(1, 0, 1);
+        let class = self
+            .cls_token
+            .as_ref()
+            .expect("a trunk with windows has no class token")
+            + self.pos_embed.narrow(1, 0, 1);
         let class = class.expand([tokens.size()[0], -1, -1], false);
         let tokens = Tensor::cat(&[&class, tokens], 1);
         match &self.norm_pre {
@@ -173,6 +185,25 @@ impl Vit {
             taps,
             train,
         )
+    }
+
+    /// The last block's output as a feature map, for a trunk with windows: `[B, 3, H, W] ->
+    /// [B, C, H / p, W / p]`, channels last in memory. Height and width are any multiples of the
+    /// patch; absolute positions are resampled to the grid.
+    pub fn feature_map(&self, images: &Tensor, train: bool) -> Tensor {
+        let (batch, _, height, width) = images
+            .size4()
+            .expect("a trunk takes pictures [B, channels, H, W]");
+        let patch = self.config.patch_size;
+        let (rows, columns) = (height / patch, width / patch);
+        let positions = position_map(&self.pos_embed, 1, (rows, columns))
+            .expect("the trunk's own table has a square grid");
+        let tokens = self.patch_embed.forward(images); // [B, rows * columns, C]
+        let mut map = tokens.view([batch, rows, columns, self.config.width]) + positions;
+        for block in &self.blocks {
+            map = block.forward_map(&map, train, self.config.activation_checkpointing);
+        }
+        map.permute([0, 3, 1, 2])
     }
 
     fn run_block(

@@ -255,6 +255,7 @@ fn a_block_follows_its_definition() {
         activation: deepmim_backbone::Activation::QuickGelu,
         drop_path: 0.0,
         layer_scale: Some(0.3),
+        map: None,
     };
     let block = Block::new(&store.root(), &config);
     let p = store.variables();

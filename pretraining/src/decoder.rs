@@ -57,6 +57,7 @@ impl Decoder {
             activation: Activation::Gelu,
             drop_path: 0.0,
             layer_scale: None,
+            map: None,
         };
         let token = Init::Randn {
             mean: 0.0,

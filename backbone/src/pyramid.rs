@@ -4,7 +4,7 @@
 //! SimpleFeaturePyramid`. Parity: `vitdet`, p2 to p6. Maps are channels last in memory throughout: the
 //! norms over channels then read contiguous numbers and nothing is transposed.
 
-use tch::{Device, Kind, Tensor, nn, nn::Init};
+use tch::{Tensor, nn, nn::Init};
 
 /// Epsilon of detectron2's channel LayerNorm.
 const NORM_EPS: f64 = 1e-6;
@@ -215,6 +215,7 @@ impl SimpleFeaturePyramid {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tch::{Device, Kind};
 
     #[test]
     fn levels_have_the_strides_they_say() {

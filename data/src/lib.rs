@@ -38,7 +38,8 @@ pub use codec::{
 pub use dataset::{ClassificationSample, Dataset, sample_seed};
 pub use detection::{
     DetectionCategory, DetectionData, DetectionDataset, DetectionEvalTransform, DetectionPicture,
-    DetectionSource, DetectionTrainTransform, detection_input,
+    DetectionSource, DetectionTrainTransform, OverlayObject, SynthDetectionConfig,
+    SynthDetectionSummary, class_colour, detection_input, draw_detections, synth_detection,
 };
 pub use error::DataError;
 pub use filter::Filter;

@@ -117,7 +117,10 @@ fn cut_polygons_and_their_boxes_are_detectron2s() {
             resized,
             window: fixed_size_window(resized.0, resized.1, size, case["u"].as_f64().unwrap()),
         };
-        assert_eq!((view.window.height, view.window.width), pair(&case["output_hw"]));
+        assert_eq!(
+            (view.window.height, view.window.width),
+            pair(&case["output_hw"])
+        );
         let annotations = table["annotations"].as_array().unwrap();
         for (index, annotation) in annotations.iter().enumerate() {
             let what = format!("annotation {index} of {case}");
@@ -161,9 +164,9 @@ fn cut_outlines_are_shapelys() {
             .collect();
         // Compared as sets: near-equal first coordinates may sort either way.
         for ours in boxes.drain(..) {
-            let found = theirs.iter().position(|b| {
-                b.iter().zip(ours).all(|(a, b)| (a - b).abs() <= PIXELS)
-            });
+            let found = theirs
+                .iter()
+                .position(|b| b.iter().zip(ours).all(|(a, b)| (a - b).abs() <= PIXELS));
             theirs.remove(found.unwrap_or_else(|| panic!("{ours:?} in {what}")));
         }
     }
@@ -247,7 +250,12 @@ fn objects_of_photographs_are_placed_as_by_detectron2() {
         let sample = set.sample(index, 9).unwrap();
         let data = |name: &str| tensors.tensor(&format!("image{index}/{name}")).unwrap();
         let boxes = data("gt_boxes");
-        let boxes = boxes.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+        let boxes = boxes
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b));
         let boxes: Vec<f64> = boxes.map(f64::from).collect();
         let classes = data("gt_classes");
         let classes: Vec<i64> = (classes.data().as_chunks::<8>().0.iter())

@@ -71,13 +71,18 @@ mod tests {
     #[test]
     fn a_view_is_what_a_picture_of_the_mask_would_be() {
         let mask = ramp();
-        let picture = RgbImage::from_pixels(7, 5, mask.pixels.iter().flat_map(|&v| [v; 3]).collect());
+        let picture =
+            RgbImage::from_pixels(7, 5, mask.pixels.iter().flat_map(|&v| [v; 3]).collect());
         for (mirrored, size, window) in [
             (false, (7, 5), (0, 0, 7, 5)),
             (true, (3, 9), (1, 2, 2, 6)),
             (true, (20, 11), (6, 0, 13, 11)),
         ] {
-            let source = if mirrored { picture.flipped() } else { picture.clone() };
+            let source = if mirrored {
+                picture.flipped()
+            } else {
+                picture.clone()
+            };
             let resized = resize_crop(
                 &source,
                 CropBox::whole(&source),

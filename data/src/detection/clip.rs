@@ -86,9 +86,7 @@ fn twice_area(ring: &[Point]) -> f64 {
     let sum: i128 = ring
         .iter()
         .zip(ends)
-        .map(|(a, b)| {
-            i128::from(a.0) * i128::from(b.1) - i128::from(b.0) * i128::from(a.1)
-        })
+        .map(|(a, b)| i128::from(a.0) * i128::from(b.1) - i128::from(b.0) * i128::from(a.1))
         .sum();
     sum as f64
 }
@@ -105,7 +103,7 @@ fn has_inside(ring: &[Point]) -> bool {
 }
 
 /// Closes directed edges, which have the inside on their left, to outer rings.
-fn rings(border: &[(Point, Point)]) -> Vec<Vec<Point>> {
+pub(super) fn rings(border: &[(Point, Point)]) -> Vec<Vec<Point>> {
     let mut leaving: HashMap<Point, Vec<usize>> = HashMap::new();
     for (index, (from, _)) in border.iter().enumerate() {
         leaving.entry(*from).or_default().push(index);
@@ -188,8 +186,12 @@ mod tests {
 
     fn bounds(polygons: &[Vec<f64>]) -> [f64; 4] {
         let values = |axis: usize| {
-            let all = polygons.iter().flat_map(move |p| p.chunks(2).map(move |c| c[axis]));
-            all.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)))
+            let all = polygons
+                .iter()
+                .flat_map(move |p| p.chunks(2).map(move |c| c[axis]));
+            all.fold((f64::MAX, f64::MIN), |(low, high), v| {
+                (low.min(v), high.max(v))
+            })
         };
         let (x, y) = (values(0), values(1));
         [x.0, y.0, x.1, y.1]
@@ -222,7 +224,10 @@ mod tests {
             -1.0, -9.0, 12.0, -9.0, 12.0, 8.0, 8.0, 8.0, 8.0, -7.0, -5.0, -7.0,
         ];
         let pieces = clip_polygon(&comb, 10.0, 10.0);
-        let mut boxes: Vec<[f64; 4]> = pieces.iter().map(|p| bounds(std::slice::from_ref(p))).collect();
+        let mut boxes: Vec<[f64; 4]> = pieces
+            .iter()
+            .map(|p| bounds(std::slice::from_ref(p)))
+            .collect();
         boxes.sort_by(|a, b| a[1].total_cmp(&b[1]));
         assert_eq!(area(&pieces), 24.0);
         assert_eq!(boxes.len(), 3);
@@ -243,7 +248,9 @@ mod tests {
             0.0, 0.0, 6.0, 0.0, 6.0, 6.0, 0.0, 6.0, 0.0, 0.0, 3.0, 0.0, 3.0, 3.0, 0.0, 3.0,
         ];
         assert_eq!(area(&clip_polygon(&twice, 10.0, 10.0)), 36.0);
-        let spike = [0.0, 0.0, 4.0, 0.0, 4.0, 2.0, 9.0, 2.0, 4.0, 2.0, 4.0, 4.0, 0.0, 4.0];
+        let spike = [
+            0.0, 0.0, 4.0, 0.0, 4.0, 2.0, 9.0, 2.0, 4.0, 2.0, 4.0, 4.0, 0.0, 4.0,
+        ];
         let mended = clip_polygon(&spike, 10.0, 10.0);
         assert_eq!(bounds(&mended), [0.0, 0.0, 4.0, 4.0]);
     }
@@ -256,7 +263,9 @@ mod tests {
             0.0, 8.0, 0.0, 8.0, 8.0, 0.0, 8.0,
         ];
         assert_eq!(area(&clip_polygon(&ring, 10.0, 10.0)), 64.0);
-        let corners = [1.0, 1.0, 3.0, 1.0, 3.0, 3.0, 5.0, 3.0, 5.0, 5.0, 3.0, 5.0, 3.0, 3.0, 1.0, 3.0];
+        let corners = [
+            1.0, 1.0, 3.0, 1.0, 3.0, 3.0, 5.0, 3.0, 5.0, 5.0, 3.0, 5.0, 3.0, 3.0, 1.0, 3.0,
+        ];
         let pieces = clip_polygon(&corners, 10.0, 10.0);
         assert_eq!((pieces.len(), area(&pieces)), (2, 8.0));
     }

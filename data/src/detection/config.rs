@@ -48,17 +48,25 @@ impl DetectionTrainTransform {
         if !(low > 0.0 && low <= high && high <= 16.0) {
             return refuse(
                 "scale",
-                format!("{:?} must be two factors, rising, above 0 and at most 16", self.scale),
+                format!(
+                    "{:?} must be two factors, rising, above 0 and at most 16",
+                    self.scale
+                ),
             );
         }
         if !self.crop && high > 1.0 {
             return refuse(
                 "crop",
-                format!("false needs scales of at most 1, since a picture scaled by {high} exceeds the model's input"),
+                format!(
+                    "false needs scales of at most 1, since a picture scaled by {high} exceeds the model's input"
+                ),
             );
         }
         if !(0.0..=1.0).contains(&self.flip) {
-            return refuse("flip", format!("{} must be a probability, 0 to 1", self.flip));
+            return refuse(
+                "flip",
+                format!("{} must be a probability, 0 to 1", self.flip),
+            );
         }
         Ok(())
     }
@@ -93,7 +101,10 @@ impl DetectionEvalTransform {
         if self.long_side < self.short_side {
             return Err(DataError::config(
                 format!("{section}.long_side"),
-                format!("{} must not be less than short_side, {}", self.long_side, self.short_side),
+                format!(
+                    "{} must not be less than short_side, {}",
+                    self.long_side, self.short_side
+                ),
             ));
         }
         Ok(())
@@ -130,7 +141,10 @@ mod tests {
     fn defaults_are_vitdets_and_unknown_keys_are_refused() {
         let train: DetectionTrainTransform = serde_json::from_str(r#"{"size": 1024}"#).unwrap();
         assert_eq!(train, DetectionTrainTransform::new(1024));
-        assert_eq!((train.scale, train.flip, train.crop), ([0.1, 2.0], 0.5, true));
+        assert_eq!(
+            (train.scale, train.flip, train.crop),
+            ([0.1, 2.0], 0.5, true)
+        );
         let misspelt = r#"{"size": 1024, "scales": [0.1, 2]}"#;
         let error = serde_json::from_str::<DetectionTrainTransform>(misspelt).unwrap_err();
         assert!(error.to_string().contains("scales"));
@@ -141,7 +155,10 @@ mod tests {
         let problem = |change: fn(&mut DetectionTrainTransform)| {
             let mut transform = DetectionTrainTransform::new(1024);
             change(&mut transform);
-            transform.check("data.train_transform").unwrap_err().to_string()
+            transform
+                .check("data.train_transform")
+                .unwrap_err()
+                .to_string()
         };
         assert!(problem(|t| t.size = 0).starts_with("data.train_transform.size: 0"));
         assert!(problem(|t| t.scale = [2.0, 0.1]).contains("train_transform.scale"));
@@ -151,6 +168,11 @@ mod tests {
             short_side: 800,
             long_side: 700,
         };
-        assert!(eval.check("e").unwrap_err().to_string().starts_with("e.long_side"));
+        assert!(
+            eval.check("e")
+                .unwrap_err()
+                .to_string()
+                .starts_with("e.long_side")
+        );
     }
 }

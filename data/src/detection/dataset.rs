@@ -251,7 +251,8 @@ impl DetectionDataset {
         picture: usize,
     ) -> Result<(), DataError> {
         let picture = &self.pictures[picture];
-        if let (Some(Outline::Runs(mask)), Some((width, height))) = (&object.outline, picture.size) {
+        if let (Some(Outline::Runs(mask)), Some((width, height))) = (&object.outline, picture.size)
+        {
             let found = (mask.width() as usize, mask.height() as usize);
             if found != (width, height) {
                 return Err(DataError::layout(

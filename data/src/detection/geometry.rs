@@ -16,7 +16,12 @@ pub fn jittered_size(width: usize, height: usize, target: usize, scale: f64) -> 
 
 /// Width and height with the shorter side `short`, or less where the longer would exceed `long`
 /// (`ResizeShortestEdge.get_output_shape`); halves are rounded up, and a side is at least 1.
-pub fn shortest_edge_size(width: usize, height: usize, short: usize, long: usize) -> (usize, usize) {
+pub fn shortest_edge_size(
+    width: usize,
+    height: usize,
+    short: usize,
+    long: usize,
+) -> (usize, usize) {
     let (w, h) = (width as f64, height as f64);
     let size = short as f64;
     let scale = size / w.min(h);
@@ -38,7 +43,8 @@ pub fn shortest_edge_size(width: usize, height: usize, short: usize, long: usize
 /// The part that a square of `size` pixels shows of a picture (`FixedSizeCrop` without padding): `share` of
 /// what is too much, one number for both axes, lies left of and above it. A smaller picture stays whole.
 pub fn fixed_size_window(width: usize, height: usize, size: usize, share: f64) -> CropBox {
-    let offset = |side: usize| (side.saturating_sub(size) as f64 * share).round_ties_even() as usize;
+    let offset =
+        |side: usize| (side.saturating_sub(size) as f64 * share).round_ties_even() as usize;
     CropBox {
         x: offset(width),
         y: offset(height),
@@ -106,7 +112,11 @@ mod tests {
             ([1, 5000], (1024, 1024), [1, 1024]),
         ];
         for ([h, w], (short, long), [out_h, out_w]) in cases {
-            assert_eq!(shortest_edge_size(w, h, short, long), (out_w, out_h), "{h}x{w}");
+            assert_eq!(
+                shortest_edge_size(w, h, short, long),
+                (out_w, out_h),
+                "{h}x{w}"
+            );
         }
     }
 

@@ -134,7 +134,10 @@ impl StoredObject {
         let (bounds, mask) = match &self.outline {
             Some(StoredOutline::Polygons(polygons)) => {
                 let polygons = place_polygons(polygons, view, square);
-                (polygon_bounds(&polygons)?, Some(InstanceMask::Polygons(polygons)))
+                (
+                    polygon_bounds(&polygons)?,
+                    Some(InstanceMask::Polygons(polygons)),
+                )
             }
             Some(StoredOutline::Runs(mask)) => {
                 let mask = Bitmap {
@@ -184,7 +187,10 @@ fn place_polygons(polygons: &[Box<[f64]>], view: &View, square: Option<f64>) -> 
 /// `PolygonMasks.get_bounding_boxes`.
 fn polygon_bounds(polygons: &[Vec<f64>]) -> Option<[f32; 4]> {
     let mut bounds = [f32::INFINITY, f32::INFINITY, 0.0, 0.0];
-    for &[x, y] in polygons.iter().flat_map(|polygon| polygon.as_chunks::<2>().0) {
+    for &[x, y] in polygons
+        .iter()
+        .flat_map(|polygon| polygon.as_chunks::<2>().0)
+    {
         let (x, y) = (x as f32, y as f32);
         bounds = [
             bounds[0].min(x),

@@ -132,7 +132,11 @@ fn side(cursor: &mut Cursor<'_>, what: &str) -> Result<u32, JsonError> {
 }
 
 /// Categories in the file's order.
-pub(super) fn read_categories(name: &Path, text: &[u8], at: usize) -> Result<Vec<Category>, EvalError> {
+pub(super) fn read_categories(
+    name: &Path,
+    text: &[u8],
+    at: usize,
+) -> Result<Vec<Category>, EvalError> {
     read_list(name, text, at, "category", |cursor| {
         let (mut id, mut category) = (None, None);
         cursor.object(|key, cursor| match key {

@@ -191,8 +191,7 @@ mod tests {
         assert_eq!(first.image, Id::Integer(7));
         assert_eq!((first.id.clone(), first.crowd), (None, false));
         assert_eq!(first.bbox, Some([1.0, 1.0, -2.0, 0.0]));
-        let polygons: [Box<[f64]>; 2] =
-            [[0.0, 0.0, 1.0, 0.0, 1.0, 1.5].into(), [3.0, 4.0].into()];
+        let polygons: [Box<[f64]>; 2] = [[0.0, 0.0, 1.0, 0.0, 1.0, 1.5].into(), [3.0, 4.0].into()];
         assert_eq!(first.outline, Some(Outline::Polygons(polygons.into())));
         let runs = Rle::from_counts(3, 4, vec![5, 7]).unwrap();
         assert_eq!(second.outline, Some(Outline::Runs(runs)));
@@ -205,7 +204,10 @@ mod tests {
         let text = r#"{"id": 1, "image_id": 7, "category_id": 2},
                       {"id": 2, "image_id": 7, "category_id": 2, "bbox": [0, 0, 1, 1]}"#;
         let error = read(text, Strictness::Strict).unwrap_err().to_string();
-        assert!(error.contains("annotation 0: (id 1) it has neither bbox nor"), "{error}");
+        assert!(
+            error.contains("annotation 0: (id 1) it has neither bbox nor"),
+            "{error}"
+        );
         assert_eq!(read(text, Strictness::Lenient).unwrap().objects.len(), 1);
     }
 
@@ -214,8 +216,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("test.json");
         std::fs::write(&path, r#"{"images": [{"id": 1}], "categories": []}"#).unwrap();
-        assert_eq!(AnnotationFile::read_pictures(&path).unwrap().images.len(), 1);
+        assert_eq!(
+            AnnotationFile::read_pictures(&path).unwrap().images.len(),
+            1
+        );
         let error = AnnotationFile::read(&path, Strictness::Strict).unwrap_err();
-        assert!(error.to_string().contains("no \"annotations\" list"), "{error}");
+        assert!(
+            error.to_string().contains("no \"annotations\" list"),
+            "{error}"
+        );
     }
 }

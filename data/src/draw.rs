@@ -33,7 +33,8 @@ impl Shape {
         (Self::Bar, "bar"),
     ];
 
-    fn distance(self, x: f32, y: f32) -> f32 {
+    /// Signed distance of a place to the outline.
+    pub(crate) fn distance(self, x: f32, y: f32) -> f32 {
         let r = x.hypot(y);
         let slab =
             |half_width: f32, half_height: f32| (x.abs() - half_width).max(y.abs() - half_height);
@@ -75,7 +76,7 @@ impl Texture {
     ];
 
     /// `x` and `y` in periods of the texture; `soft` is the width of an edge in periods.
-    fn share(self, x: f32, y: f32, soft: f32) -> f32 {
+    pub(crate) fn share(self, x: f32, y: f32, soft: f32) -> f32 {
         let wave = |t: f32| (t * std::f32::consts::TAU).sin();
         let edge = |v: f32| (0.5 + v / (std::f32::consts::TAU * soft)).clamp(0.0, 1.0);
         match self {
@@ -143,7 +144,7 @@ pub(crate) fn object(
 }
 
 /// Two random colours whose brightness differs enough for a texture to be seen.
-fn contrasting(rng: &mut ChaCha8Rng) -> [[f32; 3]; 2] {
+pub(crate) fn contrasting(rng: &mut ChaCha8Rng) -> [[f32; 3]; 2] {
     loop {
         let colours = [0, 1].map(|_| colour(rng));
         let brightness = colours.map(|c| 0.3 * c[0] + 0.6 * c[1] + 0.1 * c[2]);
@@ -158,7 +159,7 @@ fn colour(rng: &mut ChaCha8Rng) -> [f32; 3] {
 }
 
 /// A slope between two colours with a few soft blobs.
-struct Backdrop {
+pub(crate) struct Backdrop {
     ends: [[f32; 3]; 2],
     direction: [f32; 2],
     blobs: Vec<Blob>,
@@ -171,7 +172,7 @@ struct Blob {
 }
 
 impl Backdrop {
-    fn draw(rng: &mut ChaCha8Rng) -> Self {
+    pub(crate) fn draw(rng: &mut ChaCha8Rng) -> Self {
         let angle = rng.random_range(0.0..std::f32::consts::TAU);
         let count = rng.random_range(2..6);
         let blobs = (0..count).map(|_| Blob {
@@ -187,7 +188,8 @@ impl Backdrop {
         }
     }
 
-    fn colour(&self, x: f32, y: f32) -> [f32; 3] {
+    /// The colour at a place, in shares of the picture's sides.
+    pub(crate) fn colour(&self, x: f32, y: f32) -> [f32; 3] {
         let along = (0.5 + 0.7 * ((x - 0.5) * self.direction[0] + (y - 0.5) * self.direction[1]))
             .clamp(0.0, 1.0);
         let mut colour =

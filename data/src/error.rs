@@ -69,6 +69,9 @@ pub enum DataError {
         /// What the user can do.
         remedy: String,
     },
+    /// An annotation file cannot be used.
+    #[error(transparent)]
+    Annotations(#[from] eval::EvalError),
     /// A configuration value is out of range.
     #[error("{key}: {problem}")]
     Config {

@@ -9,6 +9,7 @@ mod classes;
 mod classification;
 mod codec;
 mod dataset;
+pub mod detection;
 mod draw;
 mod error;
 mod exif;
@@ -35,6 +36,11 @@ pub use codec::{
     Colour, Orientation, PictureInfo, decode_bytes, decode_file, decode_into, write_jpeg, write_png,
 };
 pub use dataset::{ClassificationSample, Dataset, sample_seed};
+pub use detection::{
+    DetectionCategory, DetectionData, DetectionDataset, DetectionEvalTransform, DetectionPicture,
+    DetectionSource, DetectionTrainTransform, OverlayObject, SynthDetectionConfig,
+    SynthDetectionSummary, class_colour, detection_input, draw_detections, synth_detection,
+};
 pub use error::DataError;
 pub use filter::Filter;
 pub use geometry::{centre_crop_origin, random_resized_crop, short_side_size, single_draw_crop};

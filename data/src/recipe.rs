@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::classification::{ClassificationConfig, ClassificationDataset, ClassificationSource};
+use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::loader::{Loader, LoaderConfig};
 use crate::transform::Transform;
@@ -54,7 +55,7 @@ pub struct ClassificationData {
     pub prefetch: usize,
 }
 
-fn default_prefetch() -> usize {
+pub(crate) fn default_prefetch() -> usize {
     4
 }
 
@@ -64,11 +65,11 @@ fn default_eval_batch() -> usize {
 
 /// A data set behind a loader.
 #[derive(Debug)]
-pub struct LoadedSet {
+pub struct LoadedSet<D: Dataset = ClassificationDataset> {
     /// The pictures.
-    pub dataset: Arc<ClassificationDataset>,
+    pub dataset: Arc<D>,
     /// Its batches.
-    pub loader: Loader<ClassificationDataset>,
+    pub loader: Loader<D>,
 }
 
 impl PictureData {
@@ -147,7 +148,7 @@ impl ClassificationData {
     }
 }
 
-fn check_prefetch(prefetch: usize) -> Result<(), DataError> {
+pub(crate) fn check_prefetch(prefetch: usize) -> Result<(), DataError> {
     if prefetch == 0 {
         return Err(DataError::config(
             "data.prefetch",
@@ -158,7 +159,12 @@ fn check_prefetch(prefetch: usize) -> Result<(), DataError> {
 }
 
 /// Shuffled, whole batches only: the last incomplete one of an epoch is left out, as in the references.
-fn training_loader(batch_size: usize, seed: u64, threads: usize, prefetch: usize) -> LoaderConfig {
+pub(crate) fn training_loader(
+    batch_size: usize,
+    seed: u64,
+    threads: usize,
+    prefetch: usize,
+) -> LoaderConfig {
     LoaderConfig {
         batch_size,
         shuffle: true,

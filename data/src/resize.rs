@@ -126,7 +126,24 @@ pub fn resize_window_into(
     }
 }
 
-/// Pillow's `ImagingScaleAffine`: positions are summed up, not multiplied, and truncated.
+/// The pixel that Pillow's NEAREST picks for each of `count` pixels from `first` on, of `output` made from
+/// `input`. As in `ImagingScaleAffine`, positions are summed up, not multiplied, and truncated.
+pub(crate) fn nearest_positions(
+    input: usize,
+    output: usize,
+    first: usize,
+    count: usize,
+) -> Vec<usize> {
+    let step = input as f64 / output as f64;
+    let mut at = step * 0.5;
+    let mut all = Vec::with_capacity(first + count);
+    for _ in 0..first + count {
+        all.push((at as usize).min(input - 1));
+        at += step;
+    }
+    all.split_off(first)
+}
+
 fn nearest(
     image: &RgbImage,
     crop: CropBox,
@@ -134,18 +151,8 @@ fn nearest(
     window: CropBox,
     out: &mut RgbImage,
 ) {
-    let positions = |input: usize, output: usize, first: usize, count: usize| -> Vec<usize> {
-        let step = input as f64 / output as f64;
-        let mut at = step * 0.5;
-        let mut all = Vec::with_capacity(first + count);
-        for _ in 0..first + count {
-            all.push((at as usize).min(input - 1));
-            at += step;
-        }
-        all.split_off(first)
-    };
-    let columns = positions(crop.width, size.0, window.x, window.width);
-    let rows = positions(crop.height, size.1, window.y, window.height);
+    let columns = nearest_positions(crop.width, size.0, window.x, window.width);
+    let rows = nearest_positions(crop.height, size.1, window.y, window.height);
     for (y, row) in rows.into_iter().enumerate() {
         let source = image.row(crop.y + row);
         for (to, column) in out.row_mut(y).chunks_exact_mut(3).zip(&columns) {

@@ -31,6 +31,20 @@ pub(super) fn finite(cursor: &mut Cursor<'_>, what: &str) -> Result<f64, JsonErr
 /// Passes `[x, y, width, height]`; an empty list is no box.
 #[inline]
 pub(super) fn bbox(cursor: &mut Cursor<'_>) -> Result<Option<[f64; 4]>, JsonError> {
+    let bounds = any_bbox(cursor)?;
+    match bounds {
+        Some([_, _, width, height]) if width < 0.0 || height < 0.0 => {
+            Err(cursor.meaning(format!(
+                "bbox has width {width} and height {height}, which must not be negative: it is x, y, width, height"
+            )))
+        }
+        _ => Ok(bounds),
+    }
+}
+
+/// As [`bbox`], whatever the signs.
+#[inline]
+pub(super) fn any_bbox(cursor: &mut Cursor<'_>) -> Result<Option<[f64; 4]>, JsonError> {
     if cursor.peek().is_some_and(|byte| byte != b'[') {
         return Err(cursor.meaning("bbox must be a list of x, y, width and height"));
     }
@@ -46,10 +60,6 @@ pub(super) fn bbox(cursor: &mut Cursor<'_>) -> Result<Option<[f64; 4]>, JsonErro
     })?;
     match count {
         0 => Ok(None),
-        4 if values[2] < 0.0 || values[3] < 0.0 => Err(cursor.meaning(format!(
-            "bbox has width {} and height {}, which must not be negative: it is x, y, width, height",
-            values[2], values[3]
-        ))),
         4 => Ok(Some(values)),
         _ => Err(cursor.meaning(format!(
             "bbox has {count} numbers instead of x, y, width and height"

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::annotations::{AnnotationReader, AnnotationRows, has_repeated_ids};
-use super::fields::{finite, set, string};
 use super::id::{Id, IdIndex};
-use super::records::{Ledger, Records, sentence};
+use super::lists::{Places, read_categories, read_images};
+use super::records::{Ledger, Records};
 use crate::error::EvalError;
 use crate::input::{input_name, read_whole};
-use crate::json::{Cursor, JsonError, Start, parse_elements};
+use crate::json::{Start, parse_elements};
 use crate::rle::PreparedMask;
 use crate::strictness::{Skipped, Strictness};
 
@@ -105,6 +105,7 @@ impl GroundTruth {
         strictness: Strictness,
     ) -> Result<(Self, Skipped), EvalError> {
         let places = Places::find(name, text)?;
+        let annotations_at = places.annotations(name)?;
         let mut notes = Vec::new();
         let images = read_images(name, text, places.images)?;
         let images = unique(images, |image| &image.id, "images", name, &mut notes);
@@ -125,7 +126,7 @@ impl GroundTruth {
             geometry,
             notes,
         };
-        let skipped = truth.read_annotations(name, text, places.annotations, strictness)?;
+        let skipped = truth.read_annotations(name, text, annotations_at, strictness)?;
         Ok((truth, skipped))
     }
 
@@ -257,130 +258,4 @@ fn unique<T>(
         ));
     }
     items
-}
-
-/// Where the lists of a file begin: the byte after the opening bracket.
-struct Places {
-    images: usize,
-    annotations: usize,
-    categories: usize,
-}
-
-impl Places {
-    fn find(name: &Path, text: &[u8]) -> Result<Self, EvalError> {
-        let mut cursor = Cursor::new(text, 0);
-        if text.starts_with(b"\xef\xbb\xbf") {
-            cursor.seek(3);
-        }
-        match cursor.peek() {
-            Some(b'{') => {}
-            Some(b'[') => {
-                return Err(EvalError::file(
-                    name,
-                    "this is a list, as results are, and not a COCO annotation file: give the ground truth here and the results as predictions",
-                ));
-            }
-            _ => {
-                return Err(EvalError::file(
-                    name,
-                    "this is no COCO annotation file, which is a JSON object",
-                ));
-            }
-        }
-        let mut places = [None; 3];
-        let names: [&[u8]; 3] = [b"images", b"annotations", b"categories"];
-        cursor
-            .object(|key, cursor| {
-                if let Some(which) = names.iter().position(|name| *name == key) {
-                    if cursor.peek().is_some_and(|byte| byte != b'[') {
-                        let key = String::from_utf8_lossy(key);
-                        return Err(cursor.meaning(format!("\"{key}\" must be a list")));
-                    }
-                    places[which] = Some(cursor.at() + 1);
-                }
-                cursor.skip()
-            })
-            .map_err(|error| EvalError::file(name, sentence(error, 0)))?;
-        let [images, annotations, categories] = places;
-        let need = |place: Option<usize>, what: &str, remedy: &str| {
-            place.ok_or_else(|| {
-                EvalError::file(name, format!("there is no \"{what}\" list in it: {remedy}"))
-            })
-        };
-        Ok(Self {
-            images: need(images, "images", "is it a COCO annotation file?")?,
-            annotations: need(
-                annotations,
-                "annotations",
-                "a test set without ground truth cannot be scored here",
-            )?,
-            categories: need(categories, "categories", "is it an instances file?")?,
-        })
-    }
-}
-
-fn read_list<T>(
-    name: &Path,
-    text: &[u8],
-    at: usize,
-    kind: &str,
-    mut read: impl FnMut(&mut Cursor<'_>) -> Result<T, JsonError>,
-) -> Result<Vec<T>, EvalError> {
-    let mut items = Vec::new();
-    Cursor::new(text, at - 1)
-        .array(|cursor| {
-            items.push(read(cursor)?);
-            Ok(())
-        })
-        .map_err(|error| {
-            EvalError::item(name, format!("{kind} {}", items.len()), sentence(error, 0))
-        })?;
-    Ok(items)
-}
-
-fn read_images(name: &Path, text: &[u8], at: usize) -> Result<Vec<Image>, EvalError> {
-    read_list(name, text, at, "image", |cursor| {
-        let (mut id, mut height, mut width, mut file_name) = (None, None, None, None);
-        cursor.object(|key, cursor| match key {
-            b"id" => set(&mut id, Id::parse(cursor, "id")?),
-            b"height" => set(&mut height, side(cursor, "height")?),
-            b"width" => set(&mut width, side(cursor, "width")?),
-            b"file_name" if cursor.peek() == Some(b'"') => set(&mut file_name, string(cursor)?),
-            _ => cursor.skip(),
-        })?;
-        Ok(Image {
-            id: id.ok_or_else(|| cursor.meaning("it has no id"))?,
-            height: height.unwrap_or(0),
-            width: width.unwrap_or(0),
-            file_name: file_name.unwrap_or_default(),
-        })
-    })
-}
-
-/// Passes a picture's side; what is no whole number counts as not said.
-fn side(cursor: &mut Cursor<'_>, what: &str) -> Result<u32, JsonError> {
-    if !matches!(cursor.peek(), Some(b'0'..=b'9' | b'-') | None) {
-        cursor.skip()?;
-        return Ok(0);
-    }
-    let value = finite(cursor, what)?;
-    if value >= 0.0 && value.fract() == 0.0 && value <= f64::from(u32::MAX) {
-        Ok(value as u32)
-    } else {
-        Err(cursor.meaning(format!("{what} is {value}, which is no count of pixels")))
-    }
-}
-
-fn read_categories(name: &Path, text: &[u8], at: usize) -> Result<Vec<Category>, EvalError> {
-    read_list(name, text, at, "category", |cursor| {
-        let (mut id, mut category) = (None, None);
-        cursor.object(|key, cursor| match key {
-            b"id" => set(&mut id, Id::parse(cursor, "id")?),
-            b"name" if cursor.peek() == Some(b'"') => set(&mut category, string(cursor)?),
-            _ => cursor.skip(),
-        })?;
-        let id = id.ok_or_else(|| cursor.meaning("it has no id"))?;
-        let name = category.unwrap_or_else(|| id.to_string());
-        Ok(Category { id, name })
-    })
 }

@@ -17,7 +17,9 @@ mod fields;
 mod ground_truth;
 mod groups;
 mod id;
+mod lists;
 mod matching;
+mod objects;
 mod pair;
 mod params;
 mod pictures;
@@ -38,6 +40,7 @@ pub use errors::{
 pub use ground_truth::{Annotation, Category, Geometry, GroundTruth, Image};
 pub use id::Id;
 pub use matching::{ImageMatches, Matches, match_images};
+pub use objects::{AnnotationFile, ListedObject, Outline};
 pub use params::{AreaRange, IouType, Params};
 pub use resample::CocoResampler;
 pub use size_iou::{ApAr, SizeIou, SizeScores};

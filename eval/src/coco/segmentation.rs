@@ -1,6 +1,7 @@
 //! The `segmentation` field: polygons, compressed RLE or uncompressed RLE.
 
 use super::fields::finite;
+use super::objects::Outline;
 use crate::json::{Cursor, JsonError};
 use crate::rle::{PolygonRasterizer, PreparedMask, Rle, RleError};
 
@@ -24,7 +25,7 @@ impl MaskReader {
     ) -> Result<PreparedMask, JsonError> {
         match cursor.peek() {
             Some(b'[') => self.polygons(cursor, height, width),
-            Some(b'{') | None => run_lengths(cursor),
+            Some(b'{') | None => Ok(run_lengths(cursor)?.into()),
             _ => Err(cursor.meaning("segmentation must be a list of polygons or an RLE object")),
         }
     }
@@ -51,20 +52,7 @@ impl MaskReader {
     ) -> Result<PreparedMask, JsonError> {
         self.numbers.clear();
         self.ends.clear();
-        let (numbers, ends) = (&mut self.numbers, &mut self.ends);
-        cursor.array(|cursor| {
-            if cursor.peek().is_some_and(|byte| byte != b'[') {
-                return Err(cursor.meaning(
-                    "segmentation must be a list of polygons, each a list of numbers: wrap a single polygon in another pair of brackets",
-                ));
-            }
-            cursor.array(|cursor| {
-                numbers.push(finite(cursor, "a polygon's number")?);
-                Ok(())
-            })?;
-            ends.push(numbers.len());
-            Ok(())
-        })?;
+        polygons(cursor, &mut self.numbers, &mut self.ends)?;
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         let polygons = starts
             .zip(&self.ends)
@@ -76,8 +64,53 @@ impl MaskReader {
     }
 }
 
+/// Passes a segmentation and keeps it as it is written; `null` and an empty list are none.
+pub(super) fn outline(cursor: &mut Cursor<'_>) -> Result<Option<Outline>, JsonError> {
+    match cursor.peek() {
+        Some(b'[') => {
+            let (mut numbers, mut ends) = (Vec::new(), Vec::new());
+            polygons(cursor, &mut numbers, &mut ends)?;
+            let mut start = 0;
+            let outlines = ends.into_iter().map(|end| {
+                let outline = numbers[start..end].into();
+                start = end;
+                outline
+            });
+            let outlines: Vec<Box<[f64]>> = outlines.collect();
+            Ok((!outlines.is_empty()).then_some(Outline::Polygons(outlines)))
+        }
+        Some(b'{') | None => Ok(Some(Outline::Runs(run_lengths(cursor)?))),
+        Some(b'n') => {
+            cursor.skip()?;
+            Ok(None)
+        }
+        _ => Err(cursor.meaning("segmentation must be a list of polygons or an RLE object")),
+    }
+}
+
+/// Passes a list of polygons: their numbers, and where each polygon ends among them.
+fn polygons(
+    cursor: &mut Cursor<'_>,
+    numbers: &mut Vec<f64>,
+    ends: &mut Vec<usize>,
+) -> Result<(), JsonError> {
+    cursor.array(|cursor| {
+        if cursor.peek().is_some_and(|byte| byte != b'[') {
+            return Err(cursor.meaning(
+                "segmentation must be a list of polygons, each a list of numbers: wrap a single polygon in another pair of brackets",
+            ));
+        }
+        cursor.array(|cursor| {
+            numbers.push(finite(cursor, "a polygon's number")?);
+            Ok(())
+        })?;
+        ends.push(numbers.len());
+        Ok(())
+    })
+}
+
 /// Passes `{"size": [height, width], "counts": …}` with counts as a string or a list.
-fn run_lengths(cursor: &mut Cursor<'_>) -> Result<PreparedMask, JsonError> {
+fn run_lengths(cursor: &mut Cursor<'_>) -> Result<Rle, JsonError> {
     let mut size = None;
     let mut text = None;
     let mut list = None;
@@ -127,10 +160,7 @@ fn run_lengths(cursor: &mut Cursor<'_>) -> Result<PreparedMask, JsonError> {
         (None, Some(counts)) => Rle::from_counts(height, width, counts),
         _ => return Err(cursor.meaning("segmentation: an RLE needs counts, once")),
     };
-    match mask {
-        Ok(mask) => Ok(mask.into()),
-        Err(error) => Err(cursor.meaning(format!("segmentation: {error}"))),
-    }
+    mask.map_err(|error| cursor.meaning(format!("segmentation: {error}")))
 }
 
 /// Passes a whole number that is not negative.

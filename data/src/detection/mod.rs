@@ -1,0 +1,24 @@
+//! Pictures with objects: detection data sets, their geometry, made-up ones, their faults, and pictures of
+//! results.
+
+mod arrangement;
+mod bitmap;
+mod clip;
+mod config;
+mod dataset;
+mod geometry;
+mod overlay;
+mod recipe;
+mod scene;
+mod synth;
+mod trace;
+mod transform;
+
+pub use clip::clip_polygon;
+pub use config::{DetectionEvalTransform, DetectionTrainTransform};
+pub use dataset::{DetectionCategory, DetectionDataset, DetectionPicture, DetectionSource};
+pub use geometry::{View, fixed_size_window, jittered_size, shortest_edge_size};
+pub use overlay::{OverlayObject, class_colour, draw_detections};
+pub use recipe::DetectionData;
+pub use synth::{SynthDetectionConfig, SynthDetectionSummary, synth_detection};
+pub use transform::detection_input;

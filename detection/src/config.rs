@@ -25,6 +25,10 @@ pub struct DetectorConfig {
     /// Learning-rate factor from one layer of the trunk to the next below.
     #[serde(default = "layer_decay")]
     pub layer_decay: f64,
+    /// Weight decay spares nothing, as in the published ViT-H recipes; else it spares positions and the
+    /// trunk's norms.
+    #[serde(default)]
+    pub decay_everything: bool,
     /// Mean of the training pictures' red, green and blue, 0 to 255.
     #[serde(default = "pixel_mean")]
     pub pixel_mean: [f64; 3],
@@ -153,6 +157,7 @@ impl DetectorConfig {
             masks: true,
             channels: channels(),
             layer_decay: layer_decay(),
+            decay_everything: false,
             pixel_mean: pixel_mean(),
             pixel_std: pixel_std(),
             rpn: RpnConfig::default(),

@@ -51,9 +51,10 @@ pub enum Command {
   deepmim eval configs/cifar10_finetune.toml --data cifar10 --weights runs/cifar10_finetune
   deepmim eval configs/imagenet_finetune_mae_b.toml --data imagenet --weights mae_finetuned_vit_base.pth --dialect mae --json")]
     Eval(EvalArgs),
-    /// Name what is on pictures
-    #[command(after_help = "Example:
-  deepmim predict configs/cifar10_finetune.toml --weights runs/cifar10_finetune cat.jpg dog.jpg --top 3")]
+    /// Name what is on pictures, or find and outline it
+    #[command(after_help = "Examples:
+  deepmim predict configs/cifar10_finetune.toml --weights runs/cifar10_finetune cat.jpg dog.jpg --top 3
+  deepmim predict configs/coco_vitdet_b.toml --weights model_final_61ccd1.pkl --dialect detectron2 street.jpg --out found")]
     Predict(PredictArgs),
     /// Score prediction files, without a model: COCO, ADE20K, ImageNet
     #[command(subcommand)]
@@ -156,6 +157,20 @@ pub struct WeightsArgs {
     pub dialect: Option<DialectArg>,
 }
 
+/// How detectors look at pictures, in `eval` and `predict`.
+#[derive(Debug, Args)]
+pub struct TestTimeArgs {
+    /// Detection: look at each picture's mirror image too, and merge
+    #[arg(long)]
+    pub flip: bool,
+    /// Detection: drop what scores no more than this; replaces the recipe's model.roi.score_threshold
+    #[arg(long, value_name = "SCORE")]
+    pub score_threshold: Option<f64>,
+    /// Detection: most objects of a picture; replaces the recipe's model.roi.max_detections
+    #[arg(long, value_name = "N")]
+    pub max_detections: Option<u32>,
+}
+
 /// `eval`.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
@@ -165,7 +180,10 @@ pub struct EvalArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub weights: WeightsArgs,
-    /// Folder for predictions.csv, per_class.csv and summary.json; default: eval/ in the run, or runs/ and the recipe's name
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub test_time: TestTimeArgs,
+    /// Folder for predictions and tables; default: eval/ in the run, or runs/ and the recipe's name
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Print the numbers as JSON
@@ -182,10 +200,16 @@ pub struct PredictArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub weights: WeightsArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub test_time: TestTimeArgs,
+    /// Detection: folder for overlays and detections.json; default: predictions/
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// Pictures (JPEG or PNG)
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
-    /// How many classes to name per picture
+    /// Classification: how many classes to name per picture
     #[arg(long, default_value_t = 5, value_name = "K")]
     pub top: usize,
     /// File with one class name a line, in class order; default: the training run's, or the data set's

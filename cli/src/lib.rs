@@ -13,7 +13,7 @@ mod score_args;
 pub use args::{
     CheckArgs, CheckpointCommand, Cli, Command, DataCommand, DemoArgs, DialectArg, DtypeArg,
     EvalArgs, FinetuneArgs, PredictArgs, PretrainArgs, RecipeArgs, RunArgs, SynthCommand,
-    WeightsArgs,
+    TestTimeArgs, WeightsArgs,
 };
 pub use failure::{Failure, finish};
 pub use print::{print_json, print_text};

@@ -4,6 +4,7 @@ use data::{DetectionSample, Instance};
 use engine::{Losses, ParamPolicy, StepContext, Task, TaskError};
 use eval::Rle;
 use eval::coco::Id;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, nn};
 
 use crate::boxes::to_floats;
@@ -51,7 +52,8 @@ pub struct DetectedPicture {
 }
 
 /// How pictures are looked at in evaluation and prediction.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct TestTime {
     /// Looks at each picture's mirror image too and merges what is found in both.
     pub flip: bool,

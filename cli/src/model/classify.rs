@@ -7,22 +7,21 @@ use classification::{ClassificationTask, Evaluation, EvaluationFiles};
 use data::{
     Class, ClassificationSample, LoadedSet, Orientation, Transform, decode_file, read_classes,
 };
-use deepmim_cli::{EvalArgs, Failure, FinetuneArgs, PredictArgs, RunArgs, print_json, print_text};
+use deepmim_cli::{EvalArgs, Failure, FinetuneArgs, PredictArgs, RecipeText, RunArgs, print_json, print_text};
 use engine::{BatchSource, EvaluateOptions, StepContext, StopFlag, Task, Trainer};
 use tch::{Device, nn};
 
 use crate::device;
 use crate::experiment::ClassifyRecipe;
-use crate::session::{Batches, Session, ended, goes_on, prepare, recipe};
+use crate::session::{Batches, Session, ended, goes_on, prepare};
 use crate::weights::Weights;
 
 /// File of a run with one class name a line, in class order.
 const CLASSES: &str = "classes.txt";
 
 /// Fine-tunes or probes as the command line says.
-pub fn finetune(args: &FinetuneArgs) -> Result<(), Failure> {
-    let text = recipe(&args.recipe)?;
-    let recipe = ClassifyRecipe::from_text(&text, "finetune")?;
+pub fn finetune(args: &FinetuneArgs, text: &RecipeText) -> Result<(), Failure> {
+    let recipe = ClassifyRecipe::from_text(text, "finetune")?;
     let init = match &args.init {
         Some(path) => Some(Weights::find(path, args.dialect, &recipe.init)?),
         None if args.dialect.is_some() => {
@@ -101,9 +100,8 @@ pub fn train(
 }
 
 /// Evaluates trained weights.
-pub fn evaluate(args: &EvalArgs) -> Result<(), Failure> {
-    let text = recipe(&args.recipe)?;
-    let recipe = ClassifyRecipe::from_text(&text, "eval")?;
+pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
+    let recipe = ClassifyRecipe::from_text(text, "eval")?;
     let val = recipe.data.open_val()?;
     check_classes(&recipe, &val, "validation")?;
     let model = Model::restore(&recipe, &args.weights)?;
@@ -144,9 +142,8 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), Failure> {
 }
 
 /// Names what is on pictures.
-pub fn predict(args: &PredictArgs) -> Result<(), Failure> {
-    let text = recipe(&args.recipe)?;
-    let recipe = ClassifyRecipe::from_text(&text, "predict")?;
+pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
+    let recipe = ClassifyRecipe::from_text(text, "predict")?;
     let model = Model::restore(&recipe, &args.weights)?;
     let names = class_names(args, &recipe, &model.weights)?;
     let transform = Transform::eval(&recipe.data.eval_transform)?;

@@ -3,8 +3,9 @@
 use anyhow::bail;
 use backbone::weights::Dialect;
 use classification::ClassifierConfig;
-use data::{ClassificationData, PictureData};
+use data::{ClassificationData, DetectionData, PictureData};
 use deepmim_cli::RecipeText;
+use detection::{DetectorConfig, TestTime};
 use engine::TrainerConfig;
 use pretraining::PretrainConfig;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ pub enum TaskKind {
     Pretrain,
     /// Fine-tuning, probing and evaluation on classes.
     Classify,
+    /// Fine-tuning and evaluation of detectors.
+    Detect,
 }
 
 /// `[run]`.
@@ -108,26 +111,53 @@ pub struct ClassifyRecipe {
     pub trainer: TrainerConfig,
 }
 
+/// A detection recipe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetectRecipe {
+    /// [`TaskKind::Detect`].
+    pub task: TaskKind,
+    /// Where it runs.
+    #[serde(default)]
+    pub run: RunSection,
+    /// Training and validation pictures with their annotation files.
+    pub data: DetectionData,
+    /// How pre-trained weights enter the trunk.
+    #[serde(default)]
+    pub init: InitSection,
+    /// How pictures are looked at in evaluation.
+    #[serde(default)]
+    pub test_time: TestTime,
+    /// Trunk, pyramid, proposals, heads.
+    pub model: DetectorConfig,
+    /// Optimiser, schedule, checkpoints.
+    pub trainer: TrainerConfig,
+}
+
+/// Whether a recipe is for detection.
+pub fn is_detection(text: &RecipeText) -> bool {
+    text.string("task") == Some("detect")
+}
+
 /// Refuses a recipe that is for another command, before its keys are looked at.
 pub fn expect(text: &RecipeText, wanted: TaskKind, command: &str) -> anyhow::Result<()> {
     let (word, other) = match wanted {
         TaskKind::Pretrain => ("pretrain", "deepmim finetune, eval or predict"),
         TaskKind::Classify => ("classify", "deepmim pretrain"),
+        TaskKind::Detect => ("detect", "deepmim pretrain"),
     };
+    const KNOWN: &str = "\"pretrain\", \"classify\" or \"detect\"";
     match text.string("task") {
         Some(task) if task == word => Ok(()),
-        Some("pretrain" | "classify") => bail!(
+        Some("pretrain" | "classify" | "detect") => bail!(
             "{} is not a recipe for deepmim {command}: start it with {other}",
             text.name()
         ),
         Some(task) => bail!(
-            "{}: task = \"{task}\" is not known; write \"pretrain\" or \"classify\"",
+            "{}: task = \"{task}\" is not known; write {KNOWN}",
             text.name()
         ),
-        None => bail!(
-            "{}: the first key must be task = \"pretrain\" or \"classify\"",
-            text.name()
-        ),
+        None => bail!("{}: the first key must be task = {KNOWN}", text.name()),
     }
 }
 
@@ -168,6 +198,30 @@ impl ClassifyRecipe {
             if size as i64 != side {
                 bail!(
                     "{}: data.{key}.size is {size} and model.trunk.image_size is {side}; they must be equal",
+                    text.name()
+                );
+            }
+        }
+        Ok(recipe)
+    }
+}
+
+impl DetectRecipe {
+    /// Types and checks a recipe; `command` is the command that was typed.
+    pub fn from_text(text: &RecipeText, command: &str) -> anyhow::Result<Self> {
+        expect(text, TaskKind::Detect, command)?;
+        let recipe: Self = text.typed()?;
+        recipe.data.check()?;
+        recipe.model.check()?;
+        recipe.trainer.check()?;
+        let side = recipe.model.trunk.image_size;
+        for (key, size) in [
+            ("train_transform.size", recipe.data.train_transform.size),
+            ("eval_transform.long_side", recipe.data.eval_transform.long_side),
+        ] {
+            if size as i64 > side {
+                bail!(
+                    "{}: data.{key} is {size} and model.trunk.image_size is {side}; pictures must fit the network's square",
                     text.name()
                 );
             }

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod classify;
 mod demo;
+mod detect;
 mod device;
 mod experiment;
 mod pretrain;
@@ -23,9 +24,29 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => demo::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
-        Command::Finetune(args) => classify::finetune(&args),
-        Command::Eval(args) => classify::evaluate(&args),
-        Command::Predict(args) => classify::predict(&args),
+        Command::Finetune(args) => {
+            let text = session::recipe(&args.recipe)?;
+            match experiment::is_detection(&text) {
+                true => detect::finetune(&args, &text),
+                false => classify::finetune(&args, &text),
+            }
+        }
+        Command::Eval(args) => {
+            let mut text = session::recipe(&args.recipe)?;
+            session::test_time(&mut text, &args.test_time)?;
+            match experiment::is_detection(&text) {
+                true => detect::evaluate(&args, &text),
+                false => classify::evaluate(&args, &text),
+            }
+        }
+        Command::Predict(args) => {
+            let mut text = session::recipe(&args.recipe)?;
+            session::test_time(&mut text, &args.test_time)?;
+            match experiment::is_detection(&text) {
+                true => detect::predict(&args, &text),
+                false => classify::predict(&args, &text),
+            }
+        }
         Command::Checkpoint(command) => checkpoint::run(&command),
         Command::Data(_) | Command::Score(_) | Command::Completions { .. } => {
             Err(anyhow::anyhow!("start this command as deepmim").into())

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use data::{ClassificationDataset, ClassificationSample, Loader};
-use deepmim_cli::{Failure, RecipeArgs, RecipeText, RunArgs};
+use data::{Dataset, Loader};
+use deepmim_cli::{Failure, RecipeArgs, RecipeText, RunArgs, TestTimeArgs};
 use engine::{
     BatchSource, Checkpoint, Environment, Existing, Outcome, RunDir, SampleBatch, StopFlag,
     TrainerConfig,
@@ -31,6 +31,26 @@ pub fn replace(text: &mut RecipeText, args: &RecipeArgs) -> anyhow::Result<()> {
     }
     for assignment in &args.overrides {
         text.set(assignment)?;
+    }
+    Ok(())
+}
+
+/// Applies the options of detection in evaluation and prediction; other recipes have no such keys.
+pub fn test_time(text: &mut RecipeText, args: &TestTimeArgs) -> anyhow::Result<()> {
+    let given = args.flip || args.score_threshold.is_some() || args.max_detections.is_some();
+    if given && !crate::experiment::is_detection(text) {
+        anyhow::bail!(
+            "--flip, --score-threshold and --max-detections are for recipes with task = \"detect\""
+        );
+    }
+    if args.flip {
+        text.set_value("test_time.flip", true.into())?;
+    }
+    if let Some(threshold) = args.score_threshold {
+        text.set_value("model.roi.score_threshold", threshold.into())?;
+    }
+    if let Some(most) = args.max_detections {
+        text.set_value("model.roi.max_detections", i64::from(most).into())?;
     }
     Ok(())
 }
@@ -101,10 +121,10 @@ impl Session {
 }
 
 /// A loader as the trainer takes it.
-pub struct Batches<'a>(pub &'a Loader<ClassificationDataset>);
+pub struct Batches<'a, D: Dataset>(pub &'a Loader<D>);
 
-impl BatchSource for Batches<'_> {
-    type Sample = ClassificationSample;
+impl<D: Dataset + 'static> BatchSource for Batches<'_, D> {
+    type Sample = D::Sample;
 
     fn batches(&self) -> usize {
         self.0.batches()
@@ -114,7 +134,7 @@ impl BatchSource for Batches<'_> {
         &self,
         epoch: u64,
         skip_batches: usize,
-    ) -> Box<dyn Iterator<Item = SampleBatch<ClassificationSample>> + '_> {
+    ) -> Box<dyn Iterator<Item = SampleBatch<D::Sample>> + '_> {
         Box::new(
             self.0
                 .epoch(epoch, skip_batches)

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use backbone::weights::{Dialect, LoadOptions, LoadReport, StateDict, load_into};
+use backbone::weights::{Dialect, LoadOptions, LoadReport, StateDict, load_into, load_trunk};
 use deepmim_cli::DialectArg;
 use engine::Checkpoint;
 use tch::nn;
 
 use crate::experiment::InitSection;
+
+/// Where a detector keeps its trunk.
+const DETECTOR_TRUNK: &str = "backbone.net";
 
 /// A file of weights and the names in it.
 #[derive(Debug, Clone)]
@@ -101,6 +104,25 @@ impl Weights {
             &self.read(init.part.as_deref())?,
             &options,
         )?)
+    }
+
+    /// Pre-trained weights into a new detector: a trunk's go into its trunk, a whole detector's into all
+    /// of it, with what the recipe lets miss (heads for other classes).
+    pub fn initialise_detector(
+        &self,
+        vs: &nn::VarStore,
+        init: &InitSection,
+    ) -> anyhow::Result<LoadReport> {
+        let state = self.read(init.part.as_deref())?;
+        if state.names().any(|name| name.starts_with(DETECTOR_TRUNK)) {
+            return self.initialise(vs, init);
+        }
+        let options = LoadOptions {
+            may_miss: init.may_miss.clone(),
+            may_ignore: init.may_ignore.clone(),
+            resample_positions: true,
+        };
+        Ok(load_trunk(vs, DETECTOR_TRUNK, &state, &options)?)
     }
 
     /// Trained weights into the same model: nothing may miss.

@@ -5,11 +5,14 @@
 
 pub mod anchors;
 pub mod boxes;
+pub mod evaluate;
 pub mod inference;
 pub mod levels;
 pub mod mask_targets;
 pub mod matcher;
 pub mod nms;
 pub mod paste;
+pub mod results;
 pub mod roi_align;
 pub mod sampling;
+pub mod tta;

@@ -9,3 +9,4 @@ mod masks;
 mod pooling;
 mod suppression;
 mod targets;
+mod views;

@@ -348,6 +348,30 @@ pub enum SynthCommand {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
+    /// Pictures of drawn objects with outlines, as COCO has them: DIR/train, DIR/val, DIR/annotations
+    Detection {
+        /// Folder to make
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Training pictures
+        #[arg(long, default_value_t = 200)]
+        pictures: usize,
+        /// Validation pictures
+        #[arg(long, default_value_t = 50)]
+        val_pictures: usize,
+        /// Number of classes, up to 8
+        #[arg(long, default_value_t = 4)]
+        classes: usize,
+        /// Most objects on a picture
+        #[arg(long, default_value_t = 6)]
+        max_objects: usize,
+        /// Longer side in pixels
+        #[arg(long, default_value_t = 192)]
+        size: usize,
+        /// Random seed: the same seed makes the same files
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
 }
 
 /// `data check`.

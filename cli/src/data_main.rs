@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use data::{
     CheckOptions, ClassificationConfig, ClassificationData, PictureData, PictureFormat,
-    SynthClassificationConfig, check_classification, synth_classification,
+    SynthClassificationConfig, SynthDetectionConfig, check_classification, synth_classification,
+    synth_detection,
 };
 use deepmim_cli::{
     CheckArgs, Cli, Command, DataCommand, Failure, RecipeText, SynthCommand, finish, print_json,
@@ -26,30 +27,61 @@ fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn synth(command: &SynthCommand) -> Result<(), Failure> {
-    let SynthCommand::Classification {
-        out,
-        classes,
-        per_class,
-        val_per_class,
-        size,
-        seed,
-    } = command;
-    let config = SynthClassificationConfig {
-        classes: *classes,
-        train_per_class: *per_class,
-        val_per_class: *val_per_class,
-        size: *size,
-        seed: *seed,
-        format: PictureFormat::Png,
-    };
-    let drawn = synth_classification(out, &config)?;
-    print_text(&format!(
-        "{} pictures of {} classes in {} and {}",
-        drawn.pictures,
-        drawn.classes.len(),
-        drawn.train.display(),
-        drawn.val.display()
-    ))?;
+    match command {
+        SynthCommand::Classification {
+            out,
+            classes,
+            per_class,
+            val_per_class,
+            size,
+            seed,
+        } => {
+            let config = SynthClassificationConfig {
+                classes: *classes,
+                train_per_class: *per_class,
+                val_per_class: *val_per_class,
+                size: *size,
+                seed: *seed,
+                format: PictureFormat::Png,
+            };
+            let drawn = synth_classification(out, &config)?;
+            print_text(&format!(
+                "{} pictures of {} classes in {} and {}",
+                drawn.pictures,
+                drawn.classes.len(),
+                drawn.train.display(),
+                drawn.val.display()
+            ))?;
+        }
+        SynthCommand::Detection {
+            out,
+            pictures,
+            val_pictures,
+            classes,
+            max_objects,
+            size,
+            seed,
+        } => {
+            let config = SynthDetectionConfig {
+                pictures: *pictures,
+                val_pictures: *val_pictures,
+                size: *size,
+                classes: *classes,
+                max_objects: *max_objects,
+                seed: *seed,
+            };
+            let drawn = synth_detection(out, &config)?;
+            print_text(&format!(
+                "{} pictures with {} objects and {} crowds of {} classes: {} and {}",
+                drawn.pictures,
+                drawn.objects,
+                drawn.crowds,
+                drawn.classes.len(),
+                drawn.train.display(),
+                drawn.val.display()
+            ))?;
+        }
+    }
     Ok(())
 }
 

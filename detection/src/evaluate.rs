@@ -17,14 +17,14 @@ use serde_json::{Map, Value};
 pub struct CocoScores {
     /// By the overlap of boxes.
     pub boxes: Curves,
-    /// By the overlap of masks, where the results have them.
+    /// By the overlap of masks, where they were asked for.
     pub masks: Option<Curves>,
     /// What users should know about the files.
     pub notes: Vec<String>,
 }
 
-/// Scores a results file against an annotation file, both as COCO has them; also masks, where the
-/// results have them.
+/// Scores a results file against an annotation file, both as COCO has them and the first of them not
+/// compressed; by boxes, and with `masks` by masks too.
 ///
 /// For masks the results' boxes are put aside, as detectron2 does it: with them pycocotools would sort
 /// the detections into small, medium and large by the areas of boxes. So APs, APm and APl of masks may
@@ -32,9 +32,12 @@ pub struct CocoScores {
 ///
 /// # Errors
 /// When a file cannot be read, is no such file, or holds results on unknown pictures.
-pub fn evaluate_results(results: &Path, annotations: &Path) -> Result<CocoScores, EvalError> {
+pub fn evaluate_results(
+    results: &Path,
+    annotations: &Path,
+    masks: bool,
+) -> Result<CocoScores, EvalError> {
     let file = ResultsFile::open(results)?;
-    let masks = file.kind().has_masks();
     let geometry = Geometry { boxes: true, masks };
     let (truth, _) = GroundTruth::read(annotations, geometry, Strictness::Strict)?;
     let mut notes = truth.notes().to_vec();
@@ -69,7 +72,7 @@ impl CocoScores {
         [&self.boxes].into_iter().chain(&self.masks)
     }
 
-    /// The twelve numbers for boxes, and for masks where there are some.
+    /// The twelve numbers for boxes, then those for masks.
     ///
     /// # Errors
     /// None with COCO's parameters.

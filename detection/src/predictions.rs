@@ -72,7 +72,8 @@ pub fn evaluate_detector(
         Ok(())
     })?;
     writer.finish().map_err(|error| failed(error.into()))?;
-    let scores = evaluate_results(&path, annotations).map_err(|error| failed(error.into()))?;
+    let scores = evaluate_results(&path, annotations, task.detector().config().masks)
+        .map_err(|error| failed(error.into()))?;
     scores.write(folder).map_err(|error| failed(error.into()))?;
     Ok(DetectionEvaluation {
         scores,

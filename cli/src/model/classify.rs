@@ -7,7 +7,9 @@ use classification::{ClassificationTask, Evaluation, EvaluationFiles};
 use data::{
     Class, ClassificationSample, LoadedSet, Orientation, Transform, decode_file, read_classes,
 };
-use deepmim_cli::{EvalArgs, Failure, FinetuneArgs, PredictArgs, RecipeText, RunArgs, print_json, print_text};
+use deepmim_cli::{
+    EvalArgs, Failure, FinetuneArgs, PredictArgs, RecipeText, RunArgs, print_json, print_text,
+};
 use engine::{BatchSource, EvaluateOptions, StepContext, StopFlag, Task, Trainer};
 use tch::{Device, nn};
 

@@ -11,8 +11,7 @@ use deepmim_cli::{
     EvalArgs, Failure, FinetuneArgs, PredictArgs, RecipeText, RunArgs, print_json, print_text,
 };
 use detection::{
-    DetectedPicture, DetectionEvaluation, DetectionTask, DetectorConfig, TestTime,
-    evaluate_detector,
+    DetectedPicture, DetectionEvaluation, DetectionTask, DetectorConfig, evaluate_detector,
 };
 use engine::{BatchSource, EvaluateOptions, StepContext, StopFlag, Task, TaskError, Trainer};
 use eval::coco::Id;
@@ -161,6 +160,7 @@ fn print_scores(evaluation: &DetectionEvaluation) -> Result<(), Failure> {
         eprintln!("note: {note}");
     }
     for summary in evaluation.scores.summaries()? {
+        print_text(&format!("{}:", summary.iou_type.name()))?;
         print_text(&summary)?;
     }
     Ok(())
@@ -197,7 +197,10 @@ pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
     let recipe = DetectRecipe::from_text(text, "predict")?;
     let model = Model::restore(&recipe, &args.weights)?;
     let names = category_names(args, &recipe, &model.weights)?;
-    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("predictions"));
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("predictions"));
     std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
     let mut answers = Vec::new();
     for path in &args.images {
@@ -233,7 +236,11 @@ pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
         return Ok(());
     }
     for answer in &answers {
-        print_text(&format!("{} -> {}", answer.picture, answer.overlay.display()))?;
+        print_text(&format!(
+            "{} -> {}",
+            answer.picture,
+            answer.overlay.display()
+        ))?;
         for object in &answer.objects {
             let [x, y, width, height] = object.bbox;
             print_text(&format!(
@@ -353,7 +360,8 @@ fn same_categories(
     val: &LoadedSet<DetectionDataset>,
 ) -> anyhow::Result<()> {
     let (ours, theirs) = (train.dataset.categories(), val.dataset.categories());
-    let differ = |(a, b): (&DetectionCategory, &DetectionCategory)| a.id != b.id || a.name != b.name;
+    let differ =
+        |(a, b): (&DetectionCategory, &DetectionCategory)| a.id != b.id || a.name != b.name;
     if let Some(at) = ours.iter().zip(theirs).position(differ) {
         bail!(
             "category {} is {} in {} and {} in {}: the two must list the same categories (deepmim data check says more)",

@@ -217,7 +217,10 @@ impl DetectRecipe {
         let side = recipe.model.trunk.image_size;
         for (key, size) in [
             ("train_transform.size", recipe.data.train_transform.size),
-            ("eval_transform.long_side", recipe.data.eval_transform.long_side),
+            (
+                "eval_transform.long_side",
+                recipe.data.eval_transform.long_side,
+            ),
         ] {
             if size as i64 > side {
                 bail!(

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use backbone::weights::{Dialect, LoadOptions, LoadReport, StateDict, load_into, load_trunk};
+use backbone::weights::{Dialect, LoadOptions, LoadReport, StateDict, load_into};
 use deepmim_cli::DialectArg;
 use engine::Checkpoint;
 use tch::nn;
@@ -12,6 +12,17 @@ use crate::experiment::InitSection;
 
 /// Where a detector keeps its trunk.
 const DETECTOR_TRUNK: &str = "backbone.net";
+/// What of a detector's trunk no pre-training makes: it starts at zero.
+const NOT_PRE_TRAINED: [&str; 2] = ["blocks.*.attn.rel_pos_h", "blocks.*.attn.rel_pos_w"];
+/// What of a pre-trained trunk a detector has no place for.
+const NOT_IN_DETECTORS: [&str; 6] = [
+    "cls_token",
+    "norm.*",
+    "fc_norm.*",
+    "head.*",
+    "decoder*",
+    "mask_token*",
+];
 
 /// A file of weights and the names in it.
 #[derive(Debug, Clone)]
@@ -117,12 +128,16 @@ impl Weights {
         if state.names().any(|name| name.starts_with(DETECTOR_TRUNK)) {
             return self.initialise(vs, init);
         }
+        let with = |own: &[String], more: &[&str]| {
+            let more = more.iter().map(|pattern| (*pattern).to_owned());
+            own.iter().cloned().chain(more).collect()
+        };
         let options = LoadOptions {
-            may_miss: init.may_miss.clone(),
-            may_ignore: init.may_ignore.clone(),
+            may_miss: with(&init.may_miss, &NOT_PRE_TRAINED),
+            may_ignore: with(&init.may_ignore, &NOT_IN_DETECTORS),
             resample_positions: true,
         };
-        Ok(load_trunk(vs, DETECTOR_TRUNK, &state, &options)?)
+        Ok(load_into(vs, DETECTOR_TRUNK, &state, &options)?)
     }
 
     /// Trained weights into the same model: nothing may miss.

@@ -54,7 +54,7 @@ pub enum Command {
     /// Name what is on pictures, or find and outline it
     #[command(after_help = "Examples:
   deepmim predict configs/cifar10_finetune.toml --weights runs/cifar10_finetune cat.jpg dog.jpg --top 3
-  deepmim predict configs/coco_vitdet_b.toml --weights model_final_61ccd1.pkl --dialect detectron2 street.jpg --out found")]
+  deepmim predict configs/smoke/detect.toml --weights runs/detect street.jpg --out found")]
     Predict(PredictArgs),
     /// Score prediction files, without a model: COCO, ADE20K, ImageNet
     #[command(subcommand)]

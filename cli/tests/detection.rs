@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "shared with tests of classification")]
 mod support;
 
 use std::path::Path;

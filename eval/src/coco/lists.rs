@@ -60,8 +60,13 @@ impl Places {
                 EvalError::file(name, format!("there is no \"{what}\" list in it: {remedy}"))
             })
         };
+        let images = need(images, "images", "is it a COCO annotation file?")?;
+        // A test set lists its categories; a file with neither of the two is told about its objects first.
+        if categories.is_none() {
+            required_annotations(name, annotations)?;
+        }
         Ok(Self {
-            images: need(images, "images", "is it a COCO annotation file?")?,
+            images,
             annotations,
             categories: need(categories, "categories", "is it an instances file?")?,
         })
@@ -69,13 +74,17 @@ impl Places {
 
     /// Where the objects begin, for callers that need them.
     pub(super) fn annotations(&self, name: &Path) -> Result<usize, EvalError> {
-        self.annotations.ok_or_else(|| {
-            EvalError::file(
-                name,
-                "there is no \"annotations\" list in it: a test set without ground truth has no objects to learn from or to score against",
-            )
-        })
+        required_annotations(name, self.annotations)
     }
+}
+
+fn required_annotations(name: &Path, annotations: Option<usize>) -> Result<usize, EvalError> {
+    annotations.ok_or_else(|| {
+        EvalError::file(
+            name,
+            "there is no \"annotations\" list in it: a test set without ground truth has no objects to learn from or to score against",
+        )
+    })
 }
 
 fn read_list<T>(

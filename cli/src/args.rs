@@ -209,9 +209,9 @@ pub struct PredictArgs {
     /// Pictures (JPEG or PNG)
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
-    /// Classification: how many classes to name per picture
-    #[arg(long, default_value_t = 5, value_name = "K")]
-    pub top: usize,
+    /// Classification: how many classes to name per picture; default: 5
+    #[arg(long, value_name = "K")]
+    pub top: Option<usize>,
     /// File with one class name a line, in class order; default: the training run's, or the data set's
     #[arg(long, value_name = "FILE")]
     pub classes: Option<PathBuf>,

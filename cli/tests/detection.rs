@@ -112,6 +112,48 @@ fn a_detector_is_trained_evaluated_and_draws_what_it_finds() {
 }
 
 #[test]
+fn a_cascade_without_masks_goes_the_same_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    draw(at);
+    let recipe = smoke("detect.toml");
+    let finetune = ["finetune", &recipe, "--data", "data", "--out", "boxes"];
+    let sets = [
+        "model.cascade=true",
+        "model.masks=false",
+        "trainer.epochs=1",
+    ];
+    let sets = sets.iter().flat_map(|set| ["--set", *set]);
+    run(at, &finetune.into_iter().chain(sets).collect::<Vec<_>>());
+    let scores = summary(&at.join("boxes/eval/summary.json"));
+    let scores = scores.as_object().unwrap();
+    assert!(scores.contains_key("bbox/AP") && !scores.contains_key("segm/AP"));
+}
+
+#[test]
+fn options_of_the_other_task_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let predict = |recipe: &str, option: &[&str]| {
+        let recipe = smoke(recipe);
+        let command = ["predict", &recipe, "--weights", "none", "a.png"];
+        fails(at, 1, &[&command[..], option].concat())
+    };
+    for (recipe, option, wanted) in [
+        ("detect.toml", &["--top", "3"][..], "classify"),
+        ("finetune.toml", &["--out", "found"], "detect"),
+        ("finetune.toml", &["--flip"], "detect"),
+        ("finetune.toml", &["--max-detections", "3"], "detect"),
+    ] {
+        let sentence = predict(recipe, option);
+        assert!(
+            sentence.contains(option[0]) && sentence.contains(wanted),
+            "{sentence}"
+        );
+    }
+}
+
+#[test]
 fn a_stopped_training_ends_bit_for_bit_where_the_whole_one_ends() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

@@ -36,6 +36,6 @@ pub use mask_head::{MASK_SIZE, MaskHead, MaskSamples};
 pub use model::{Detector, PictureDetections};
 pub use policy::{vitdet_policy, vitdet_policy_decaying_all};
 pub use predictions::{DetectionEvaluation, evaluate_detector};
-pub use roi_heads::{RoiHeads, Sampling, Target};
+pub use roi_heads::{RoiHeads, Sampling, StageOutput, Target};
 pub use rpn::{AnchorTargets, Proposals, Rpn, RpnOutput};
 pub use task::{DetectedPicture, DetectionBatch, DetectionTask, TestTime};

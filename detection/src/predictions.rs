@@ -7,7 +7,6 @@ use std::path::Path;
 
 use data::{DetectionCategory, DetectionSample};
 use engine::{EngineError, EvaluateOptions, SampleBatch, TaskError};
-use eval::coco::Id;
 
 use crate::evaluate::{CocoScores, evaluate_results};
 use crate::results::{DetectionResult, RESULTS_FILE, ResultsWriter};
@@ -26,6 +25,9 @@ pub struct DetectionEvaluation {
 
 impl DetectedPicture {
     /// The picture's detections as rows of a results file; `categories` in class order.
+    ///
+    /// # Panics
+    /// When there are fewer categories than the model has classes.
     pub fn results<'a>(
         &'a self,
         categories: &'a [DetectionCategory],
@@ -33,11 +35,7 @@ impl DetectedPicture {
         let found = &self.detections;
         (0..found.len()).map(move |at| DetectionResult {
             image_id: self.image_id.clone(),
-            category_id: categories
-                .get(found.classes[at])
-                .map_or(Id::Integer(found.classes[at] as i64), |category| {
-                    category.id.clone()
-                }),
+            category_id: categories[found.classes[at]].id.clone(),
             bbox: DetectionResult::bbox_of(found.boxes[at]),
             score: found.scores[at],
             mask: self.masks.as_ref().map(|masks| masks[at].clone()),

@@ -47,6 +47,29 @@ impl Sampling {
     }
 }
 
+/// What one box head says about regions.
+#[derive(Debug)]
+pub struct StageOutput {
+    /// Scores and deltas.
+    pub output: BoxOutput,
+    /// The boxes these make of the regions, `[R, K * 4]` or `[R, 4]`, not clipped.
+    pub boxes: Tensor,
+}
+
+/// Decoded boxes `[R, 4]` picture by picture, inside the pictures; `regions` say how many each has.
+fn clipped(decoded: &Tensor, regions: &[Vec<BoxF>], sizes: &[(usize, usize)]) -> Vec<Vec<BoxF>> {
+    let mut rest = to_boxes(decoded).into_iter();
+    regions
+        .iter()
+        .zip(sizes)
+        .map(|(of_picture, size)| {
+            let mut boxes: Vec<BoxF> = rest.by_ref().take(of_picture.len()).collect();
+            clip(&mut boxes, *size);
+            boxes
+        })
+        .collect()
+}
+
 /// One box head, or the three of a cascade, and the mask head.
 #[derive(Debug)]
 pub struct RoiHeads {
@@ -85,11 +108,6 @@ impl RoiHeads {
             config: config.roi.clone(),
             classes: config.classes,
         }
-    }
-
-    /// The box heads, first to last.
-    pub fn box_heads(&self) -> impl Iterator<Item = &BoxHead> {
-        self.stages.iter().map(|stage| &stage.0)
     }
 
     /// Labels a picture's regions by overlap `stage` asks for.
@@ -183,7 +201,9 @@ impl RoiHeads {
                     self.label(stage + 1, boxes, target.objects)
                 };
                 let sizes: Vec<(usize, usize)> = targets.iter().map(|target| target.size).collect();
-                let next = self.refined_boxes(stage, &output, &boxes, &sizes);
+                let decoded =
+                    tch::no_grad(|| self.stages[stage].0.decode(&output, &boxes.concat()));
+                let next = clipped(&decoded, &boxes, &sizes);
                 refined = Some(next.into_iter().zip(targets).map(refine).collect());
             }
         }
@@ -194,27 +214,6 @@ impl RoiHeads {
             ));
         }
         Ok(losses)
-    }
-
-    /// The boxes that a stage makes of its regions, inside their pictures.
-    fn refined_boxes(
-        &self,
-        stage: usize,
-        output: &BoxOutput,
-        regions: &[Vec<BoxF>],
-        sizes: &[(usize, usize)],
-    ) -> Vec<Vec<BoxF>> {
-        let decoded = tch::no_grad(|| self.stages[stage].0.decode(output, &regions.concat()));
-        let mut rest = to_boxes(&decoded).into_iter();
-        regions
-            .iter()
-            .zip(sizes)
-            .map(|(of_picture, size)| {
-                let mut boxes: Vec<BoxF> = rest.by_ref().take(of_picture.len()).collect();
-                clip(&mut boxes, *size);
-                boxes
-            })
-            .collect()
     }
 
     fn mask_loss(
@@ -259,35 +258,49 @@ impl RoiHeads {
             })
     }
 
+    /// What each box head says about proposals, over all pictures, first to last; each but the first
+    /// looks at the boxes of the one before, clipped to their pictures.
+    pub fn stages(
+        &self,
+        levels: &[FeatureLevel],
+        proposals: &[Vec<BoxF>],
+        sizes: &[(usize, usize)],
+    ) -> Vec<StageOutput> {
+        let mut regions = proposals.to_vec();
+        let mut outputs = Vec::with_capacity(self.stages.len());
+        for (index, (head, _)) in self.stages.iter().enumerate() {
+            let output = self.run_stage(index, levels, &regions);
+            let boxes = tch::no_grad(|| head.decode(&output, &regions.concat()));
+            if index + 1 < self.stages.len() {
+                // Empty boxes stay: the stages' scores are added row by row.
+                regions = clipped(&boxes, &regions, sizes);
+            }
+            outputs.push(StageOutput { output, boxes });
+        }
+        outputs
+    }
+
     /// Class probabilities `[R, K + 1]` and boxes `[R, K * 4]` (or `[R, 4]`) of proposals, over all
     /// pictures: the mean of the stages' probabilities, the last stage's boxes.
-    pub fn classify(
+    fn classify(
         &self,
         levels: &[FeatureLevel],
         proposals: &[Vec<BoxF>],
         sizes: &[(usize, usize)],
     ) -> (Tensor, Tensor) {
-        let mut regions = proposals.to_vec();
-        let mut sum: Option<Tensor> = None;
-        let last = self.stages.len() - 1;
-        for stage in 0..last {
-            let output = self.run_stage(stage, levels, &regions);
-            let scores = output.scores.softmax(-1, Kind::Float);
-            sum = Some(match sum {
-                Some(sum) => sum + scores,
-                None => scores,
-            });
-            // Empty boxes stay: the stages' scores are added row by row.
-            regions = self.refined_boxes(stage, &output, &regions, sizes);
-        }
-        let output = self.run_stage(last, levels, &regions);
-        let boxes = self.stages[last].0.decode(&output, &regions.concat());
-        let scores = output.scores.softmax(-1, Kind::Float);
+        let mut stages = self.stages(levels, proposals, sizes);
+        let count = stages.len() as f64;
+        let last = stages.pop().expect("there is at least one box head");
+        let probabilities = |of: &StageOutput| of.output.scores.softmax(-1, Kind::Float);
+        let sum = stages
+            .iter()
+            .map(probabilities)
+            .reduce(|sum, more| sum + more);
         let scores = match sum {
-            Some(sum) => (sum + scores) * (1.0 / self.stages.len() as f64),
-            None => scores,
+            Some(sum) => (sum + probabilities(&last)) * (1.0 / count),
+            None => probabilities(&last),
         };
-        (scores, boxes)
+        (scores, last.boxes)
     }
 
     /// Detections of each picture out of its proposals, in pixels of the network's picture.

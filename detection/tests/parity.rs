@@ -141,10 +141,26 @@ fn every_stage_of_inference_equals_the_reference() {
             let logits = Tensor::from_slice(&found.logits);
             assert!(near("proposal_logits", &logits, MAP_TOLERANCE));
             let proposals = [found.boxes];
-            let (scores, decoded) = detector.heads().classify(&levels, &proposals, &sizes);
-            let recorded = near("box_probs", &scores, REGION_TOLERANCE);
-            near("box_decoded", &decoded, REGION_TOLERANCE);
-            assert!(recorded || near("stage2_boxes", &decoded, REGION_TOLERANCE));
+            let stages = detector.heads().stages(&levels, &proposals, &sizes);
+            for (number, stage) in stages.iter().enumerate() {
+                let prefix = match config.cascade {
+                    true => format!("stage{number}"),
+                    false => "box".to_owned(),
+                };
+                let check = |name: &str, got: &Tensor| {
+                    assert!(near(&format!("{prefix}_{name}"), got, REGION_TOLERANCE));
+                };
+                check("scores", &stage.output.scores);
+                check("deltas", &stage.output.deltas);
+                match config.cascade {
+                    true => check("boxes", &stage.boxes),
+                    false => {
+                        check("decoded", &stage.boxes);
+                        check("probs", &stage.output.scores.softmax(-1, Kind::Float));
+                    }
+                }
+            }
+            assert_eq!(stages.len(), if config.cascade { 3 } else { 1 });
             for (text, threshold) in [("0", 0.0), ("0.05", 0.05)] {
                 let heads = detector.heads();
                 let found = heads.detect(&levels, &proposals, &sizes, threshold);

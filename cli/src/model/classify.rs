@@ -13,7 +13,6 @@ use deepmim_cli::{
 use engine::{BatchSource, EvaluateOptions, StepContext, StopFlag, Task, Trainer};
 use tch::{Device, nn};
 
-use crate::device;
 use crate::experiment::ClassifyRecipe;
 use crate::session::{Batches, Session, ended, goes_on, prepare};
 use crate::weights::Weights;
@@ -21,19 +20,13 @@ use crate::weights::Weights;
 /// File of a run with one class name a line, in class order.
 const CLASSES: &str = "classes.txt";
 
+/// Classes that `predict` names per picture.
+const DEFAULT_TOP: usize = 5;
+
 /// Fine-tunes or probes as the command line says.
 pub fn finetune(args: &FinetuneArgs, text: &RecipeText) -> Result<(), Failure> {
     let recipe = ClassifyRecipe::from_text(text, "finetune")?;
-    let init = match &args.init {
-        Some(path) => Some(Weights::find(path, args.dialect, &recipe.init)?),
-        None if args.dialect.is_some() => {
-            return Err(anyhow::anyhow!(
-                "--dialect names the scheme of --init: give both, or neither"
-            )
-            .into());
-        }
-        None => None,
-    };
+    let init = Weights::initial(args, &recipe.init)?;
     let evaluation = train(&recipe, &text.name(), init.as_ref(), &args.run)?;
     print_text(&evaluation.report())?;
     Ok(())
@@ -146,6 +139,12 @@ pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
 /// Names what is on pictures.
 pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
     let recipe = ClassifyRecipe::from_text(text, "predict")?;
+    if args.out.is_some() {
+        return Err(anyhow::anyhow!(
+            "--out is for recipes with task = \"detect\": names of classes are printed, no picture is drawn"
+        )
+        .into());
+    }
     let model = Model::restore(&recipe, &args.weights)?;
     let names = class_names(args, &recipe, &model.weights)?;
     let transform = Transform::eval(&recipe.data.eval_transform)?;
@@ -167,7 +166,7 @@ pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
             .collate(vec![sample], &StepContext::evaluation(), model.device)
             .map_err(task_failed)?;
         for prediction in model.task.predict(&batch).map_err(task_failed)? {
-            answers.push(prediction.top(args.top, names.as_deref())?);
+            answers.push(prediction.top(args.top.unwrap_or(DEFAULT_TOP), names.as_deref())?);
         }
     }
     if args.json {
@@ -197,14 +196,7 @@ struct Model {
 impl Model {
     fn restore(recipe: &ClassifyRecipe, args: &deepmim_cli::WeightsArgs) -> anyhow::Result<Self> {
         let weights = Weights::find(&args.weights, args.dialect, &recipe.init)?;
-        let device = device::parse(&recipe.run.device)?;
-        if let Some(threads) = recipe
-            .trainer
-            .threads
-            .and_then(|threads| i32::try_from(threads).ok())
-        {
-            tch::set_num_threads(threads);
-        }
+        let device = prepare(&recipe.run.device, &recipe.trainer)?;
         let vs = nn::VarStore::new(device);
         let task =
             ClassificationTask::new(&vs, &recipe.model, recipe.trainer.optimizer.weight_decay())?;

@@ -18,7 +18,6 @@ use eval::coco::Id;
 use serde::{Deserialize, Serialize};
 use tch::{Device, nn};
 
-use crate::device;
 use crate::experiment::DetectRecipe;
 use crate::session::{Batches, Session, ended, goes_on, prepare};
 use crate::weights::Weights;
@@ -36,16 +35,7 @@ struct Category {
 /// Fine-tunes as the command line says.
 pub fn finetune(args: &FinetuneArgs, text: &RecipeText) -> Result<(), Failure> {
     let recipe = DetectRecipe::from_text(text, "finetune")?;
-    let init = match &args.init {
-        Some(path) => Some(Weights::find(path, args.dialect, &recipe.init)?),
-        None if args.dialect.is_some() => {
-            return Err(anyhow::anyhow!(
-                "--dialect names the scheme of --init: give both, or neither"
-            )
-            .into());
-        }
-        None => None,
-    };
+    let init = Weights::initial(args, &recipe.init)?;
     let evaluation = train(&recipe, &text.name(), init.as_ref(), &args.run)?;
     print_scores(&evaluation)?;
     Ok(())
@@ -195,6 +185,12 @@ struct PictureFound<'a> {
 /// Finds objects on pictures, and draws them.
 pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
     let recipe = DetectRecipe::from_text(text, "predict")?;
+    if args.top.is_some() {
+        return Err(anyhow::anyhow!(
+            "--top is for recipes with task = \"classify\": --max-detections says how many objects to find"
+        )
+        .into());
+    }
     let model = Model::restore(&recipe, &args.weights)?;
     let names = category_names(args, &recipe, &model.weights)?;
     let out = args
@@ -326,11 +322,7 @@ struct Model {
 impl Model {
     fn restore(recipe: &DetectRecipe, args: &deepmim_cli::WeightsArgs) -> anyhow::Result<Self> {
         let weights = Weights::find(&args.weights, args.dialect, &recipe.init)?;
-        let device = device::parse(&recipe.run.device)?;
-        let threads = recipe.trainer.threads;
-        if let Some(threads) = threads.and_then(|threads| i32::try_from(threads).ok()) {
-            tch::set_num_threads(threads);
-        }
+        let device = prepare(&recipe.run.device, &recipe.trainer)?;
         let vs = nn::VarStore::new(device);
         let decay = recipe.trainer.optimizer.weight_decay();
         let task = DetectionTask::new(&vs, &recipe.model, decay, recipe.test_time)?;

@@ -71,8 +71,8 @@ pub struct Session {
     pub stop: StopFlag,
 }
 
-/// Device, threads and random seed of a training; nothing is written yet, so that a model that cannot
-/// be built or initialised leaves no run behind.
+/// Device, threads and random seed of a training, an evaluation or a prediction; nothing is written yet,
+/// so that a model that cannot be built or initialised leaves no run behind.
 pub fn prepare(device_name: &str, trainer: &TrainerConfig) -> anyhow::Result<Device> {
     let device = device::parse(device_name)?;
     if let Some(threads) = trainer.threads.and_then(|n| i32::try_from(n).ok()) {

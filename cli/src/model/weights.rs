@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use backbone::weights::{Dialect, LoadOptions, LoadReport, StateDict, load_into};
-use deepmim_cli::DialectArg;
+use deepmim_cli::{DialectArg, FinetuneArgs};
 use engine::Checkpoint;
 use tch::nn;
 
@@ -75,6 +75,17 @@ pub fn file(path: &Path) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
 }
 
 impl Weights {
+    /// What `finetune` starts from, where it is told.
+    pub fn initial(args: &FinetuneArgs, init: &InitSection) -> anyhow::Result<Option<Self>> {
+        match &args.init {
+            Some(path) => Ok(Some(Self::find(path, args.dialect, init)?)),
+            None if args.dialect.is_some() => {
+                bail!("--dialect names the scheme of --init: give both, or neither")
+            }
+            None => Ok(None),
+        }
+    }
+
     /// Resolves a path. The dialect is the one asked for; a run's folder is our own; else the recipe's.
     pub fn find(
         path: &Path,

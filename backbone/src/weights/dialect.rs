@@ -15,6 +15,7 @@ use super::checkpoint::Checkpoint;
 use super::error::WeightsError;
 use super::glob;
 use super::state::StateDict;
+use super::trunk::{TRUNK_BELOW, is_detector};
 
 /// Whose names a checkpoint uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub enum Dialect {
     Dino,
     /// OpenAI CLIP and OpenCLIP: the visual tower.
     Clip,
+    /// detectron2's ViTDet: a whole detector under `model`, its trunk below `backbone.net.`. Names
+    /// are those of our own detectors.
+    Detectron2,
 }
 
 /// The native names of a checkpoint's weights, and what of it was left behind.
@@ -37,8 +41,8 @@ pub enum Dialect {
 pub struct Translated {
     /// Weights under native names.
     pub state: StateDict,
-    /// Names, as in the file, that have no place in a vision trunk: a text tower, projection
-    /// heads of pre-training.
+    /// Names, as in the file, that have no place in the model: a text tower, projection heads of
+    /// pre-training, constants of a detector.
     pub dropped: Vec<String>,
 }
 
@@ -147,12 +151,13 @@ impl fmt::Display for Dialect {
 
 impl Dialect {
     /// All dialects.
-    pub const ALL: [Dialect; 5] = [
+    pub const ALL: [Dialect; 6] = [
         Dialect::Native,
         Dialect::Mae,
         Dialect::Timm,
         Dialect::Dino,
         Dialect::Clip,
+        Dialect::Detectron2,
     ];
 
     /// The name used in configurations.
@@ -163,6 +168,7 @@ impl Dialect {
             Dialect::Timm => "timm",
             Dialect::Dino => "dino",
             Dialect::Clip => "clip",
+            Dialect::Detectron2 => "detectron2",
         }
     }
 
@@ -201,7 +207,30 @@ impl Dialect {
                 pairs: CLIP,
                 ..plain
             },
+            Dialect::Detectron2 => NameMap {
+                sections: &["model"],
+                drop: &[
+                    "pixel_mean",
+                    "pixel_std",
+                    "proposal_generator.anchor_generator.cell_anchors.*",
+                ],
+                ..plain
+            },
         }
+    }
+
+    /// The dictionary that this dialect's own `.pth` files keep weights in, where they are not at
+    /// the top level.
+    pub(super) fn nested(self) -> Option<&'static str> {
+        match self {
+            Dialect::Mae | Dialect::Detectron2 => Some("model"),
+            Dialect::Native | Dialect::Timm | Dialect::Dino | Dialect::Clip => None,
+        }
+    }
+
+    /// Whether weights of this dialect are found under `model`, where a `.pkl` file has them.
+    pub(super) fn reads_pickles(self) -> bool {
+        self.map().sections.contains(&"model")
     }
 
     /// Reads the weights of a file under native names, and only these: optimiser states and the
@@ -295,6 +324,10 @@ impl Dialect {
         let has_trunk = translated
             .state
             .names()
+            .map(|name| match self {
+                Dialect::Detectron2 => name.strip_prefix(TRUNK_BELOW).unwrap_or(""),
+                _ => name,
+            })
             .any(|name| name.starts_with("blocks.") || name.starts_with("patch_embed."));
         if self != Dialect::Native && !has_trunk {
             return Err(WeightsError::NoWeights {
@@ -308,7 +341,8 @@ impl Dialect {
     }
 
     /// This dialect's names for a native state, as a bare state dict. Where one of its own files
-    /// would be nested (`{"model": …}`), the names are those inside.
+    /// would be nested (`{"model": …}`), the names are those inside. A bare trunk takes its place
+    /// below `backbone.net.` in detectron2's.
     ///
     /// # Errors
     /// When two tensors would get the same name or a tensor has no shape of this dialect.
@@ -316,6 +350,10 @@ impl Dialect {
         let map = self.map();
         let origin = state.origin().to_owned();
         let mut out = StateDict::new(origin.clone());
+        let below = match self {
+            Dialect::Detectron2 if !is_detector(&state) => TRUNK_BELOW,
+            _ => map.only.unwrap_or(""),
+        };
         for (name, mut tensor) in state {
             // Layer scale is read under two names; timm's own is written.
             let renamed = match self {
@@ -336,7 +374,7 @@ impl Dialect {
                 }
                 tensor = tensor.squeeze_dim(0);
             }
-            let theirs = format!("{}{theirs}", map.only.unwrap_or(""));
+            let theirs = format!("{below}{theirs}");
             if out.insert(theirs.clone(), tensor).is_some() {
                 return Err(WeightsError::Duplicate {
                     origin,

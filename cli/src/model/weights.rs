@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use backbone::weights::{Dialect, LoadOptions, LoadReport, StateDict, load_into};
+use backbone::weights::{Dialect, LoadOptions, LoadReport, StateDict, Translated, load_into};
 use deepmim_cli::DialectArg;
 use engine::Checkpoint;
 use tch::nn;
@@ -29,6 +29,7 @@ pub fn dialect(argument: DialectArg) -> Dialect {
         DialectArg::Timm => Dialect::Timm,
         DialectArg::Dino => Dialect::Dino,
         DialectArg::Clip => Dialect::Clip,
+        DialectArg::Detectron2 => Dialect::Detectron2,
     }
 }
 
@@ -78,17 +79,26 @@ impl Weights {
 
     fn read(&self, part: Option<&str>) -> anyhow::Result<StateDict> {
         let translated = self.dialect.read(&self.file, part)?;
-        if !translated.dropped.is_empty() {
-            eprintln!(
-                "{}: {} entries are no part of a vision trunk and were left out",
-                self.file.display(),
-                translated.dropped.len()
-            );
+        Ok(self.kept(translated, "the model"))
+    }
+
+    /// The trunk alone: of a detector what is below its pyramid and heads.
+    fn read_trunk(&self, part: Option<&str>) -> anyhow::Result<StateDict> {
+        let translated = self.dialect.read(&self.file, part)?;
+        Ok(self.kept(translated.into_trunk(), "a vision trunk"))
+    }
+
+    fn kept(&self, translated: Translated, of: &str) -> StateDict {
+        let dropped = translated.dropped.len();
+        if dropped > 0 {
+            let file = self.file.display();
+            eprintln!("{file}: {dropped} entries are no part of {of} and were left out");
         }
-        Ok(translated.state)
+        translated.state
     }
 
     /// Pre-trained weights into a new model: names may miss and be left over as the recipe says.
+    /// Of a detector's file its trunk is taken.
     pub fn initialise(&self, vs: &nn::VarStore, init: &InitSection) -> anyhow::Result<LoadReport> {
         let options = LoadOptions {
             may_miss: init.may_miss.clone(),
@@ -98,7 +108,7 @@ impl Weights {
         Ok(load_into(
             vs,
             "",
-            &self.read(init.part.as_deref())?,
+            &self.read_trunk(init.part.as_deref())?,
             &options,
         )?)
     }

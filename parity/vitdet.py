@@ -228,9 +228,7 @@ def calibrate(model, tests, cascade):
     roi = model.roi_heads
     predictors = list(roi.box_predictor) if cascade else [roi.box_predictor]
     for stage, predictor in enumerate(predictors):
-        logits = torch.cat([
-            evaluate(model, sample, cascade)[0][f"stage{stage}_scores" if cascade else "box_scores"] for sample in tests
-        ])
+        logits = torch.cat([class_logits(model, sample, stage if cascade else None) for sample in tests])
         mean, spread = logits.mean(dim=0), logits.std(dim=0)
         scale = 2.2 / spread
         layer = predictor.cls_score
@@ -238,6 +236,18 @@ def calibrate(model, tests, cascade):
         offset = torch.linspace(-0.6, 0.6, len(mean))  # no bias at zero
         offset[-1] = 5.8  # the background wins often, so that some scores fall below 0.05
         layer.bias.copy_((layer.bias - mean) * scale + offset)
+
+
+def class_logits(model, sample, stage):
+    """Of all proposals; of a cascade those of one stage."""
+    if stage is not None:
+        return evaluate(model, sample, True)[0][f"stage{stage}_scores"]
+    images = model.preprocess_image([sample])
+    features = model.backbone(images.tensor)
+    proposals, _ = model.proposal_generator(images, features, None)
+    roi = model.roi_heads
+    pooled = roi.box_pooler([features[f] for f in roi.box_in_features], [proposals[0].proposal_boxes])
+    return roi.box_predictor(roi.box_head(pooled))[0]
 
 
 def perturbed(model, scale, seed):

@@ -28,6 +28,7 @@ mod inspect;
 mod kind;
 mod legacy;
 mod load;
+mod names;
 mod numpy_pickle;
 mod pickle;
 mod rebuild;

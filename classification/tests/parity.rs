@@ -288,7 +288,7 @@ fn five_fine_tuning_steps_match_the_reference() {
     let groups = groups.as_array().unwrap();
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for step in 0..settings["steps"].as_i64().unwrap() {
-        let lr = schedule.lr(step as f64 / number("iters_per_epoch"));
+        let lr = schedule.lr(step as f64 / number("iters_per_epoch"), step as u64);
         for (column, group) in groups.iter().enumerate() {
             let recorded = want["f64/lr_per_step_and_group"].double_value(&[step, column as i64]);
             for name in group["params"].as_array().unwrap() {

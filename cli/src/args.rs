@@ -233,6 +233,8 @@ pub enum DialectArg {
     Dino,
     /// OpenAI CLIP's visual tower
     Clip,
+    /// detectron2's ViTDet detectors
+    Detectron2,
 }
 
 /// `checkpoint …`.
@@ -252,15 +254,17 @@ pub enum CheckpointCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Rewrite a checkpoint as .safetensors with another dialect's names
+    /// Rewrite a checkpoint with another dialect's names, as .safetensors, .pth or .pkl
     #[command(after_help = "Examples:
   deepmim checkpoint convert ViT-B-16.pt clip_trunk.safetensors --from clip --to timm --trunk-only
-  deepmim checkpoint convert runs/cifar10_finetune vit.safetensors --from native --to mae
-In PyTorch: model.load_state_dict(safetensors.torch.load_file(\"vit.safetensors\"))")]
+  deepmim checkpoint convert runs/cifar10_finetune vit.pth --from native --to mae
+  deepmim checkpoint convert model_final_61ccd1.pkl vitdet_trunk.pth --from detectron2 --to mae
+  deepmim checkpoint convert mae_pretrain_vit_base.pth mae_base.pkl --from mae --to detectron2 --trunk-only
+The line it prints at the end says how PyTorch or detectron2 opens the file.")]
     Convert {
         /// The file to read, or a run's folder
         input: PathBuf,
-        /// The .safetensors file to write
+        /// The file to write; its ending says how: .safetensors, .pth (PyTorch), .pkl (detectron2's numpy arrays)
         output: PathBuf,
         /// Naming scheme of the input
         #[arg(long, value_name = "DIALECT")]
@@ -268,7 +272,7 @@ In PyTorch: model.load_state_dict(safetensors.torch.load_file(\"vit.safetensors\
         /// Naming scheme of the output
         #[arg(long, value_name = "DIALECT", default_value = "native")]
         to: DialectArg,
-        /// Keep the trunk alone: no decoders, heads, projections
+        /// Keep the trunk alone: no decoders, heads, projections, no detector around it
         #[arg(long)]
         trunk_only: bool,
         /// Convert floating-point tensors; default: as they are

@@ -1,6 +1,8 @@
-//! Learning-rate schedules, set before every iteration from the fractional epoch.
+//! Learning-rate schedules, set before every iteration from the fractional epoch or the step.
 //!
-//! Source: facebookresearch/mae `util/lr_sched.py` and the `blr` rule of its `main_*.py`.
+//! Source: facebookresearch/mae `util/lr_sched.py` and the `blr` rule of its `main_*.py`;
+//! detectron2 `solver/lr_scheduler.py` (`WarmupParamScheduler`) over fvcore's
+//! `MultiStepParamScheduler`.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,35 @@ pub enum ScheduleConfig {
         #[serde(default)]
         warmup_epochs: f64,
     },
+    /// Linear warm-up, then the full rate, lowered at each milestone. Counted in optimiser steps,
+    /// as detectron2's recipes are, whatever the length of an epoch.
+    MultiStep {
+        /// Learning rate per 256 samples of the effective batch. Give this or `lr`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base_lr: Option<f64>,
+        /// The learning rate itself, whatever the batch. Give this or `base_lr`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lr: Option<f64>,
+        /// Steps before which the rate is multiplied by `gamma` (again), in rising order; step 0
+        /// is the first.
+        milestones: Vec<u64>,
+        /// Factor at each milestone.
+        #[serde(default = "tenth")]
+        gamma: f64,
+        /// Length of the warm-up in steps.
+        #[serde(default)]
+        warmup_steps: u64,
+        /// Share of the rate at which the warm-up begins.
+        #[serde(default = "thousandth")]
+        warmup_factor: f64,
+    },
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+fn thousandth() -> f64 {
+    0.001
 }
 
 impl ScheduleConfig {
@@ -36,43 +67,70 @@ impl ScheduleConfig {
     /// # Errors
     /// When not exactly one of `base_lr` and `lr` is given, or a number is out of range.
     pub fn resolve(&self, effective_batch: usize, epochs: u64) -> Result<Schedule, EngineError> {
-        let Self::Cosine {
-            base_lr,
-            lr,
-            min_lr,
-            warmup_epochs,
-        } = self;
+        let refuse = |what: String| Err(EngineError::Config(format!("schedule: {what}")));
+        let (Self::Cosine { base_lr, lr, .. } | Self::MultiStep { base_lr, lr, .. }) = self;
         let peak = match (base_lr, lr) {
             (Some(base), None) => base * effective_batch as f64 / BASE_BATCH,
             (None, Some(lr)) => *lr,
             _ => {
-                return Err(EngineError::Config(
-                    "schedule: give exactly one of base_lr (per 256 samples) and lr".into(),
-                ));
+                return refuse("give exactly one of base_lr (per 256 samples) and lr".into());
             }
         };
         if !(peak.is_finite() && peak > 0.0) {
-            return Err(EngineError::Config(format!(
-                "schedule: the learning rate is {peak}; it must be above 0"
-            )));
+            return refuse(format!("the learning rate is {peak}; it must be above 0"));
         }
-        if !(min_lr.is_finite() && *min_lr >= 0.0) {
-            return Err(EngineError::Config(format!(
-                "schedule: min_lr is {min_lr}; it must be 0 or more"
-            )));
+        match self {
+            Self::Cosine {
+                min_lr,
+                warmup_epochs,
+                ..
+            } => {
+                if !(min_lr.is_finite() && *min_lr >= 0.0) {
+                    return refuse(format!("min_lr is {min_lr}; it must be 0 or more"));
+                }
+                let last = epochs as f64;
+                if !(warmup_epochs.is_finite() && (0.0..=last).contains(warmup_epochs)) {
+                    return refuse(format!(
+                        "warmup_epochs is {warmup_epochs}; it must lie between 0 and epochs, {epochs}"
+                    ));
+                }
+                Ok(Schedule::Cosine {
+                    peak,
+                    min: *min_lr,
+                    warmup: *warmup_epochs,
+                    epochs: last,
+                })
+            }
+            Self::MultiStep {
+                milestones,
+                gamma,
+                warmup_steps,
+                warmup_factor,
+                ..
+            } => {
+                let rising = milestones.windows(2).all(|pair| pair[0] < pair[1]);
+                if !rising || milestones.first().is_some_and(|first| first < warmup_steps) {
+                    return refuse(format!(
+                        "milestones are {milestones:?}; they must rise and none may lie in the warm-up of {warmup_steps} steps"
+                    ));
+                }
+                if !(gamma.is_finite() && *gamma > 0.0) {
+                    return refuse(format!("gamma is {gamma}; it must be above 0"));
+                }
+                if !(0.0..=1.0).contains(warmup_factor) {
+                    return refuse(format!(
+                        "warmup_factor is {warmup_factor}; it must lie between 0 and 1"
+                    ));
+                }
+                Ok(Schedule::MultiStep {
+                    peak,
+                    milestones: milestones.clone(),
+                    gamma: *gamma,
+                    warmup: *warmup_steps,
+                    warmup_factor: *warmup_factor,
+                })
+            }
         }
-        let last = epochs as f64;
-        if !(warmup_epochs.is_finite() && (0.0..=last).contains(warmup_epochs)) {
-            return Err(EngineError::Config(format!(
-                "schedule: warmup_epochs is {warmup_epochs}; it must lie between 0 and epochs, {epochs}"
-            )));
-        }
-        Ok(Schedule::Cosine {
-            peak,
-            min: *min_lr,
-            warmup: *warmup_epochs,
-            epochs: last,
-        })
     }
 }
 
@@ -91,13 +149,28 @@ pub enum Schedule {
         /// Length of the whole schedule in epochs.
         epochs: f64,
     },
+    /// Linear warm-up from `warmup_factor * peak` to `peak` over `warmup` steps, then `peak` times
+    /// `gamma` for each milestone reached.
+    MultiStep {
+        /// Highest learning rate.
+        peak: f64,
+        /// First steps with a lower rate.
+        milestones: Vec<u64>,
+        /// Factor per milestone.
+        gamma: f64,
+        /// Warm-up length in steps.
+        warmup: u64,
+        /// Share of `peak` in step 0.
+        warmup_factor: f64,
+    },
 }
 
 impl Schedule {
-    /// The learning rate at a fractional epoch, before any parameter's own scale.
-    pub fn lr(&self, epoch: f64) -> f64 {
-        match *self {
-            Self::Cosine {
+    /// The learning rate, before any parameter's own scale, of optimiser step `step` (from 0 over
+    /// the whole run), which begins at the fractional epoch `epoch`.
+    pub fn lr(&self, epoch: f64, step: u64) -> f64 {
+        match self {
+            &Self::Cosine {
                 peak,
                 min,
                 warmup,
@@ -108,6 +181,21 @@ impl Schedule {
                 } else {
                     let progress = (epoch - warmup) / (epochs - warmup);
                     min + (peak - min) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+                }
+            }
+            Self::MultiStep {
+                peak,
+                milestones,
+                gamma,
+                warmup,
+                warmup_factor,
+            } => {
+                if step < *warmup {
+                    let progress = step as f64 / *warmup as f64;
+                    peak * (warmup_factor * (1.0 - progress) + progress)
+                } else {
+                    let reached = milestones.iter().filter(|&&first| first <= step).count();
+                    peak * gamma.powi(reached as i32)
                 }
             }
         }
@@ -141,7 +229,7 @@ mod tests {
             (99, 1.0364033190494477e-06),
         ] {
             let sum: f64 = (0..1251)
-                .map(|i| schedule.lr(i as f64 / 1251.0 + f64::from(epoch)))
+                .map(|i| schedule.lr(i as f64 / 1251.0 + f64::from(epoch), 0))
                 .sum();
             let got = sum / 1251.0;
             assert!(
@@ -153,7 +241,7 @@ mod tests {
 
     /// Recorded from facebookresearch/mae `util/lr_sched.py`; see the folder's README.
     #[test]
-    fn every_recorded_iteration_matches() {
+    fn every_recorded_cosine_matches() {
         let path = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../parity/golden/augment/schedule_cosine.json"
@@ -174,10 +262,51 @@ mod tests {
             let wanted = case["lr_per_iteration"].as_array().unwrap();
             assert_eq!(wanted.len() as f64, per_epoch * number("epochs"));
             for (i, wanted) in wanted.iter().enumerate() {
-                let (got, wanted) = (schedule.lr(i as f64 / per_epoch), wanted.as_f64().unwrap());
+                let got = schedule.lr(i as f64 / per_epoch, i as u64);
+                let wanted = wanted.as_f64().unwrap();
                 assert!(
                     (got - wanted).abs() <= 1e-12 * wanted.abs().max(1e-9),
                     "iteration {i}: {got:e} instead of {wanted:e}"
+                );
+            }
+        }
+    }
+
+    /// Recorded from detectron2's scheduler, ViTDet's 184,375 iterations among them.
+    #[test]
+    fn every_recorded_multi_step_matches() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../parity/golden/augment/schedule_multistep.json"
+        );
+        let table: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let cases = table["cases"].as_array().unwrap();
+        assert!(!cases.is_empty());
+        for case in cases {
+            let whole = |value: &serde_json::Value| value.as_u64().unwrap();
+            let config = ScheduleConfig::MultiStep {
+                base_lr: None,
+                lr: Some(1.0),
+                milestones: case["milestones"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(whole)
+                    .collect(),
+                gamma: case["values"][1].as_f64().unwrap(),
+                warmup_steps: whole(&case["warmup_iters"]),
+                warmup_factor: case["warmup_factor"].as_f64().unwrap(),
+            };
+            let schedule = config.resolve(64, 1).unwrap();
+            let steps = case["iterations"].as_array().unwrap();
+            let wanted = case["multiplier"].as_array().unwrap();
+            assert_eq!(steps.len(), wanted.len());
+            for (step, wanted) in steps.iter().zip(wanted) {
+                let got = schedule.lr(f64::NAN, whole(step));
+                assert!(
+                    (got - wanted.as_f64().unwrap()).abs() <= 1e-12,
+                    "step {step}: {got:e} instead of {wanted}"
                 );
             }
         }
@@ -196,6 +325,18 @@ mod tests {
             warmup_epochs: 0.0,
         };
         assert!(both.resolve(256, 10).is_err());
+        let steps = |milestones: &[u64], gamma| ScheduleConfig::MultiStep {
+            base_lr: None,
+            lr: Some(1e-4),
+            milestones: milestones.to_vec(),
+            gamma,
+            warmup_steps: 5,
+            warmup_factor: 0.001,
+        };
+        assert!(steps(&[10, 20], 0.1).resolve(64, 1).is_ok());
+        assert!(steps(&[20, 10], 0.1).resolve(64, 1).is_err());
+        assert!(steps(&[4, 10], 0.1).resolve(64, 1).is_err());
+        assert!(steps(&[10], 0.0).resolve(64, 1).is_err());
     }
 
     #[test]

@@ -1,10 +1,5 @@
-//! From any readable checkpoint to safetensors in another dialect's names, for
-//! `checkpoint convert`.
-//!
-//! The result opens in PyTorch:
-//! `model.load_state_dict(safetensors.torch.load_file("weights.safetensors"))`.
+//! From any readable checkpoint to a file in another dialect's names, for `checkpoint convert`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -16,6 +11,7 @@ use super::error::WeightsError;
 use super::glob;
 use super::inspect::thousands;
 use super::state::StateDict;
+use super::write::Ending;
 
 /// Names of the trunk; heads and decoders are the rest.
 const TRUNK: &[&str] = &[
@@ -79,35 +75,31 @@ pub struct Conversion {
     pub written: Vec<String>,
     /// Numbers written.
     pub parameters: u64,
-    /// Names of the input that have no place in a vision trunk.
+    /// Names of the input that have no place in the output's model.
     pub dropped: Vec<String>,
     /// Heads and decoders that were left out, as asked.
     pub left_out: Vec<String>,
 }
 
-/// Converts a checkpoint.
+/// Converts a checkpoint. Of a detector, the dialects of trunks get the trunk.
 ///
 /// # Errors
-/// When the input cannot be read in that dialect, the output's name does not end in
-/// `.safetensors`, or it cannot be written; an older file of that name is then untouched.
+/// When the input cannot be read in that dialect or the output cannot be written as its name says
+/// (see [`StateDict::write`]); an older file of that name is then untouched.
 pub fn convert(
     input: impl AsRef<Path>,
     output: impl AsRef<Path>,
     options: &ConvertOptions,
 ) -> Result<Conversion, WeightsError> {
     let (input, output) = (input.as_ref(), output.as_ref());
-    if output
-        .extension()
-        .is_none_or(|extension| extension != "safetensors")
-    {
-        return Err(WeightsError::Write {
-            path: output.to_path_buf(),
-            what: "only safetensors files are written".to_owned(),
-            remedy: "end its name in .safetensors".to_owned(),
-            source: std::io::ErrorKind::InvalidInput.into(),
-        });
-    }
-    let Translated { state, dropped } = options.from.read(input, options.part.as_deref())?;
+    Ending::of(output, options.to)?; // before gigabytes are read
+    let read = options.from.read(input, options.part.as_deref())?;
+    let detectors = matches!(options.to, Dialect::Native | Dialect::Detectron2);
+    let Translated { state, dropped } = if options.trunk_only || !detectors {
+        read.into_trunk()
+    } else {
+        read
+    };
     let mut kept = StateDict::new(state.origin());
     let mut left_out = Vec::new();
     for (name, tensor) in state {
@@ -121,11 +113,7 @@ pub fn convert(
         kept.to_kind(precision.kind())?;
     }
     let written = options.to.from_native(kept)?;
-    let notes = BTreeMap::from([
-        ("format".to_owned(), "pt".to_owned()),
-        ("dialect".to_owned(), options.to.name().to_owned()),
-    ]);
-    written.write_safetensors_with(output, &notes)?;
+    written.write(output, options.to)?;
     Ok(Conversion {
         input: input.display().to_string(),
         output: output.display().to_string(),
@@ -158,10 +146,25 @@ impl fmt::Display for Conversion {
                 writeln!(f, "  {label:<9} {:>5}  {}", names.len(), names.join(", "))?;
             }
         }
-        writeln!(
-            f,
-            "  in PyTorch: model.load_state_dict(safetensors.torch.load_file(\"{}\"))",
-            self.output
-        )
+        let file = &self.output;
+        let nested = match self.to.nested() {
+            Some(nested) => format!("[\"{nested}\"]"),
+            None => String::new(),
+        };
+        match Ending::of(Path::new(file), self.to) {
+            Ok(Ending::Safetensors) => writeln!(
+                f,
+                "  in PyTorch: model.load_state_dict(safetensors.torch.load_file(\"{file}\"))"
+            ),
+            Ok(Ending::Torch) => writeln!(
+                f,
+                "  in PyTorch: model.load_state_dict(torch.load(\"{file}\", weights_only=True){nested})"
+            ),
+            Ok(Ending::Pickle) => writeln!(
+                f,
+                "  in detectron2: DetectionCheckpointer(model).load(\"{file}\")"
+            ),
+            Err(_) => Ok(()),
+        }
     }
 }

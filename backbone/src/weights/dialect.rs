@@ -15,6 +15,7 @@ use super::checkpoint::Checkpoint;
 use super::error::WeightsError;
 use super::glob;
 use super::state::StateDict;
+use super::trunk::{TRUNK_BELOW, is_detector};
 
 /// Whose names a checkpoint uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub enum Dialect {
     Dino,
     /// OpenAI CLIP and OpenCLIP: the visual tower.
     Clip,
+    /// detectron2's ViTDet: a whole detector under `model`, its trunk below `backbone.net.`. Names
+    /// are those of our own detectors.
+    Detectron2,
 }
 
 /// The native names of a checkpoint's weights, and what of it was left behind.
@@ -37,107 +41,10 @@ pub enum Dialect {
 pub struct Translated {
     /// Weights under native names.
     pub state: StateDict,
-    /// Names, as in the file, that have no place in a vision trunk: a text tower, projection
-    /// heads of pre-training.
+    /// Names, as in the file, that have no place in the model: a text tower, projection heads of
+    /// pre-training, constants of a detector.
     pub dropped: Vec<String>,
 }
-
-/// One name in both languages; `*` is the block number.
-struct Pair {
-    theirs: &'static str,
-    ours: &'static str,
-    /// Axes of length 1 that our tensor has in front of theirs.
-    lead: usize,
-}
-
-const fn pair(theirs: &'static str, ours: &'static str) -> Pair {
-    Pair {
-        theirs,
-        ours,
-        lead: 0,
-    }
-}
-
-/// Everything a dialect is.
-struct NameMap {
-    /// Dictionaries that may hold the weights, in order of preference; then the top level.
-    sections: &'static [&'static str],
-    /// Taken off the front of names, repeatedly.
-    strip: &'static [&'static str],
-    /// Where any name has this prefix, only those that do are weights of the trunk; it is put back
-    /// when writing.
-    only: Option<&'static str>,
-    /// Patterns without a place in a vision trunk.
-    drop: &'static [&'static str],
-    pairs: &'static [Pair],
-}
-
-/// Prefixes of wrappers: distributed training and `torch.compile`.
-const WRAPPERS: &[&str] = &["module.", "_orig_mod."];
-
-/// BEiT's names of layer scale, which timm's converter renames in the same way.
-const LAYER_SCALE: &[Pair] = &[
-    pair("blocks.*.gamma_1", "blocks.*.ls1.gamma"),
-    pair("blocks.*.gamma_2", "blocks.*.ls2.gamma"),
-];
-
-const CLIP: &[Pair] = &[
-    pair("conv1.weight", "patch_embed.proj.weight"),
-    Pair {
-        theirs: "class_embedding",
-        ours: "cls_token",
-        lead: 2,
-    },
-    Pair {
-        theirs: "positional_embedding",
-        ours: "pos_embed",
-        lead: 1,
-    },
-    pair("ln_pre.*", "norm_pre.*"),
-    pair(
-        "transformer.resblocks.*.ln_1.weight",
-        "blocks.*.norm1.weight",
-    ),
-    pair("transformer.resblocks.*.ln_1.bias", "blocks.*.norm1.bias"),
-    pair(
-        "transformer.resblocks.*.attn.in_proj_weight",
-        "blocks.*.attn.qkv.weight",
-    ),
-    pair(
-        "transformer.resblocks.*.attn.in_proj_bias",
-        "blocks.*.attn.qkv.bias",
-    ),
-    pair(
-        "transformer.resblocks.*.attn.out_proj.weight",
-        "blocks.*.attn.proj.weight",
-    ),
-    pair(
-        "transformer.resblocks.*.attn.out_proj.bias",
-        "blocks.*.attn.proj.bias",
-    ),
-    pair(
-        "transformer.resblocks.*.ln_2.weight",
-        "blocks.*.norm2.weight",
-    ),
-    pair("transformer.resblocks.*.ln_2.bias", "blocks.*.norm2.bias"),
-    pair(
-        "transformer.resblocks.*.mlp.c_fc.weight",
-        "blocks.*.mlp.fc1.weight",
-    ),
-    pair(
-        "transformer.resblocks.*.mlp.c_fc.bias",
-        "blocks.*.mlp.fc1.bias",
-    ),
-    pair(
-        "transformer.resblocks.*.mlp.c_proj.weight",
-        "blocks.*.mlp.fc2.weight",
-    ),
-    pair(
-        "transformer.resblocks.*.mlp.c_proj.bias",
-        "blocks.*.mlp.fc2.bias",
-    ),
-    pair("ln_post.*", "norm.*"),
-];
 
 impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,12 +54,13 @@ impl fmt::Display for Dialect {
 
 impl Dialect {
     /// All dialects.
-    pub const ALL: [Dialect; 5] = [
+    pub const ALL: [Dialect; 6] = [
         Dialect::Native,
         Dialect::Mae,
         Dialect::Timm,
         Dialect::Dino,
         Dialect::Clip,
+        Dialect::Detectron2,
     ];
 
     /// The name used in configurations.
@@ -163,45 +71,22 @@ impl Dialect {
             Dialect::Timm => "timm",
             Dialect::Dino => "dino",
             Dialect::Clip => "clip",
+            Dialect::Detectron2 => "detectron2",
         }
     }
 
-    fn map(self) -> NameMap {
-        let plain = NameMap {
-            sections: &[],
-            strip: WRAPPERS,
-            only: None,
-            drop: &[],
-            pairs: &[],
-        };
+    /// The dictionary that this dialect's own `.pth` files keep weights in, where they are not at
+    /// the top level.
+    pub(super) fn nested(self) -> Option<&'static str> {
         match self {
-            Dialect::Native => NameMap {
-                strip: &[],
-                ..plain
-            },
-            Dialect::Mae => NameMap {
-                sections: &["model"],
-                ..plain
-            },
-            Dialect::Timm => NameMap {
-                sections: &["state_dict", "model"],
-                pairs: LAYER_SCALE,
-                ..plain
-            },
-            Dialect::Dino => NameMap {
-                sections: &["teacher", "state_dict", "model"],
-                strip: &["module.", "_orig_mod.", "backbone.", "base_encoder."],
-                drop: &["head.*", "predictor.*", "momentum_encoder.*"],
-                pairs: LAYER_SCALE,
-                ..plain
-            },
-            Dialect::Clip => NameMap {
-                sections: &["state_dict"],
-                only: Some("visual."),
-                pairs: CLIP,
-                ..plain
-            },
+            Dialect::Mae | Dialect::Detectron2 => Some("model"),
+            Dialect::Native | Dialect::Timm | Dialect::Dino | Dialect::Clip => None,
         }
+    }
+
+    /// Whether weights of this dialect are found under `model`, where a `.pkl` file has them.
+    pub(super) fn reads_pickles(self) -> bool {
+        self.map().sections.contains(&"model")
     }
 
     /// Reads the weights of a file under native names, and only these: optimiser states and the
@@ -295,6 +180,10 @@ impl Dialect {
         let has_trunk = translated
             .state
             .names()
+            .map(|name| match self {
+                Dialect::Detectron2 => name.strip_prefix(TRUNK_BELOW).unwrap_or(""),
+                _ => name,
+            })
             .any(|name| name.starts_with("blocks.") || name.starts_with("patch_embed."));
         if self != Dialect::Native && !has_trunk {
             return Err(WeightsError::NoWeights {
@@ -308,7 +197,8 @@ impl Dialect {
     }
 
     /// This dialect's names for a native state, as a bare state dict. Where one of its own files
-    /// would be nested (`{"model": …}`), the names are those inside.
+    /// would be nested (`{"model": …}`), the names are those inside. A bare trunk takes its place
+    /// below `backbone.net.` in detectron2's.
     ///
     /// # Errors
     /// When two tensors would get the same name or a tensor has no shape of this dialect.
@@ -316,6 +206,10 @@ impl Dialect {
         let map = self.map();
         let origin = state.origin().to_owned();
         let mut out = StateDict::new(origin.clone());
+        let below = match self {
+            Dialect::Detectron2 if !is_detector(&state) => TRUNK_BELOW,
+            _ => map.only.unwrap_or(""),
+        };
         for (name, mut tensor) in state {
             // Layer scale is read under two names; timm's own is written.
             let renamed = match self {
@@ -336,7 +230,7 @@ impl Dialect {
                 }
                 tensor = tensor.squeeze_dim(0);
             }
-            let theirs = format!("{}{theirs}", map.only.unwrap_or(""));
+            let theirs = format!("{below}{theirs}");
             if out.insert(theirs.clone(), tensor).is_some() {
                 return Err(WeightsError::Duplicate {
                     origin,

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::dialect::Dialect;
+use super::resample::grid;
 
 /// What a checkpoint's names look like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,7 +37,10 @@ impl Guess {
         } else if starts("state_dict/module.base_encoder.") {
             guess(Some(Dialect::Dino), "it has MoCo's base_encoder")
         } else if holds("backbone.simfp_") || holds("backbone.net.") {
-            guess(None, "a detectron2 detector, for it has backbone.net")
+            guess(
+                Some(Dialect::Detectron2),
+                "it is a detector, for it has backbone.net",
+            )
         } else if holds("decode_head.") {
             guess(None, "an mmsegmentation model, for it has a decode_head")
         } else if starts("model/decoder_embed") || starts("model/mask_token") {
@@ -134,10 +138,9 @@ impl VitShape {
         let class_token = at(class_token).is_some();
         let tokens =
             at(positions).and_then(|shape| shape.get(shape.len().checked_sub(2)?).copied());
-        let grid = tokens.and_then(|tokens| {
-            let cells = tokens - i64::from(class_token);
-            let side = (cells.max(0) as f64).sqrt().round() as i64;
-            (side > 0 && side.checked_mul(side) == Some(cells)).then_some(side)
+        let side = tokens.and_then(|tokens| {
+            // A detector has the class token's row without the token.
+            grid(tokens).map(|(_, side)| side)
         });
         let hidden = at(&format!("{blocks}0.{hidden}")).and_then(|shape| shape.first().copied());
         let decoders = shapes.keys().filter_map(|name| name.strip_prefix(prefix));
@@ -146,7 +149,7 @@ impl VitShape {
             width,
             depth,
             patch_size,
-            image_size: grid.and_then(|side| side.checked_mul(patch_size)),
+            image_size: side.and_then(|side| side.checked_mul(patch_size)),
             heads_if_64_wide: (width / 64).max(1),
             mlp_ratio: hidden.map_or(0.0, |hidden| hidden as f64 / width as f64),
             class_token,

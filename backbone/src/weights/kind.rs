@@ -80,6 +80,16 @@ pub(super) fn from_numpy(code: &str) -> Option<Kind> {
     find(|row| row.3 == code && !code.is_empty()).map(|row| row.0)
 }
 
+/// The storage class, as PyTorch names it.
+pub(super) fn to_storage(kind: Kind) -> Option<&'static str> {
+    find(|row| row.0 == kind).map(|row| row.2)
+}
+
+/// numpy's code, where it has the type.
+pub(super) fn to_numpy(kind: Kind) -> Option<&'static str> {
+    find(|row| row.0 == kind && !row.3.is_empty()).map(|row| row.3)
+}
+
 /// `F32` and so on.
 pub(super) fn from_safetensors(name: &str) -> Option<Kind> {
     find(|row| row.4 == name && !name.is_empty()).map(|row| row.0)

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use tch::{Kind, Tensor, nn};
+use tch::{Tensor, nn};
 
 use super::error::WeightsError;
 use super::glob;
 use super::kind::{is_float, kind_name};
+use super::resample::{remedy, resampled};
 use super::state::StateDict;
-use crate::resample_positions;
 
 /// What may differ between a file and a model. Patterns are names in which `*` stands for any
 /// letters.
@@ -22,7 +22,9 @@ pub struct LoadOptions {
     /// Entries of the file that need no place in the model: `decoder_*`, `mask_token*` when
     /// fine-tuning.
     pub may_ignore: Vec<String>,
-    /// Position tables (`pos_embed` and names that end in it) of another grid are resampled.
+    /// Position tables (`pos_embed` and names that end in it) of another grid are resampled
+    /// bicubically, tables of relative positions (`rel_pos_h`, `rel_pos_w`) of another length
+    /// linearly.
     pub resample_positions: bool,
 }
 
@@ -121,7 +123,7 @@ pub fn load_into(
         };
         if change.found == change.wanted {
             copies.push((name, variable, entry.shallow_clone()));
-        } else if let Some(table) = resampled(entry, &change, &model, options) {
+        } else if let Some(table) = resampled(entry, &change, options) {
             copies.push((name, variable, table));
             report.resized.push(change);
         } else if may_miss {
@@ -176,33 +178,6 @@ fn variables(vs: &nn::VarStore, prefix: &str) -> BTreeMap<String, Tensor> {
         .collect()
 }
 
-/// A position table `[1, prefix + h·w, C]` for the model's grid, where that is allowed and only the
-/// grid differs. Both grids must be square, as they are in every checkpoint of these dialects.
-fn resampled(
-    entry: &Tensor,
-    change: &ShapeChange,
-    model: &BTreeMap<String, Tensor>,
-    options: &LoadOptions,
-) -> Option<Tensor> {
-    let (&[1, found, width], &[1, wanted, wanted_width]) =
-        (change.found.as_slice(), change.wanted.as_slice())
-    else {
-        return None;
-    };
-    if !options.resample_positions || !change.name.ends_with("pos_embed") || width != wanted_width {
-        return None;
-    }
-    let prefix = i64::from(model.contains_key("cls_token"));
-    square_side(found - prefix)?;
-    let side = square_side(wanted - prefix)?;
-    resample_positions(&entry.to_kind(Kind::Float), prefix, (side, side)).ok()
-}
-
-fn square_side(cells: i64) -> Option<i64> {
-    let side = (cells.max(0) as f64).sqrt().round() as i64;
-    (side > 0 && side * side == cells).then_some(side)
-}
-
 impl Mismatch {
     fn is_empty(&self) -> bool {
         self.absent.is_empty()
@@ -251,23 +226,6 @@ impl fmt::Display for Mismatch {
             self.origin,
             parts.join("; ")
         )
-    }
-}
-
-/// What to do about the first wrong shape.
-fn remedy(shapes: &[ShapeChange]) -> &'static str {
-    let any = |test: fn(&ShapeChange) -> bool| shapes.iter().any(test);
-    if any(|change| change.name.starts_with("head.") && change.found.len() == change.wanted.len())
-        && shapes.iter().all(|change| change.name.starts_with("head."))
-    {
-        "set the number of classes to the file's, or list head.* in may_miss for a new head"
-    } else if shapes
-        .iter()
-        .all(|change| change.name.ends_with("pos_embed"))
-    {
-        "set image and patch size to the file's, or allow resampling of positions"
-    } else {
-        "set the model's width, depth and patch size to the file's, which `checkpoint inspect` shows"
     }
 }
 

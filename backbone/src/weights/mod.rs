@@ -3,7 +3,9 @@
 //!
 //! [`Checkpoint`] opens `.pth` (zip and legacy), `.pt` (state dict and TorchScript archive), `.pkl`
 //! (numpy arrays) and `.safetensors` files and lists their tensors without reading them;
-//! [`Dialect`] reads the weights under native names; [`load_into`] puts them into a model, strictly.
+//! [`Dialect`] reads the weights under native names; [`load_into`] puts them into a model, strictly,
+//! and [`load_trunk`] those of a trunk into a detector. [`StateDict::write`] writes `.safetensors`,
+//! `.pth` and `.pkl` files that PyTorch and detectron2 open.
 //!
 //! The readers are written here, for four reasons: existing ones lack numpy pickles, TorchScript
 //! archives, old wrapper classes or whole element types; a checkpoint's optimiser state should
@@ -26,13 +28,20 @@ mod inspect;
 mod kind;
 mod legacy;
 mod load;
+mod names;
+mod numpy_pickle;
 mod pickle;
 mod rebuild;
+mod resample;
 mod safetensors;
 mod sniff;
 mod state;
+mod torch_save;
 mod torch_zip;
+mod trunk;
 mod walk;
+mod write;
+mod zip_writer;
 
 pub use checkpoint::{Checkpoint, Format, TensorInfo};
 pub use convert::{Conversion, ConvertOptions, Precision, convert};
@@ -44,3 +53,4 @@ pub use inspect::{Inspection, Statistics, TensorRow, inspect};
 pub use kind::kind_name;
 pub use load::{LoadOptions, LoadReport, Mismatch, ShapeChange, load_into};
 pub use state::StateDict;
+pub use trunk::{TRUNK_BELOW, load_trunk};

@@ -157,7 +157,7 @@ pub(super) fn write<'a>(
 }
 
 /// The elements, row-major, whatever the tensor's strides and device.
-fn write_data(out: &mut impl Write, tensor: &Tensor) -> Result<(), WriteProblem> {
+pub(super) fn write_data(out: &mut impl Write, tensor: &Tensor) -> Result<(), WriteProblem> {
     let flat = tensor.f_detach()?.f_contiguous()?.f_view([-1])?;
     let total = flat.numel() as i64;
     let mut buffer = Vec::new();

@@ -258,6 +258,7 @@ fn dialects_round_trip() {
         (Dialect::Dino, "dino_full.pth"),
         (Dialect::Clip, "clip_visual_half.pt"),
         (Dialect::Native, "expected/timm_bare_pth.safetensors"),
+        (Dialect::Detectron2, "detectron2_p2.pkl"),
     ] {
         let native = read(dialect, file);
         let before = exact_state(&native);

@@ -9,6 +9,8 @@ mod damage;
 mod loading;
 mod reading;
 mod tools;
+mod trunks;
+mod writing;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

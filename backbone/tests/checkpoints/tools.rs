@@ -55,7 +55,7 @@ fn every_dialect_is_guessed() {
         ("clip_visual_half.pt", Some(Dialect::Clip)),
         ("clip_torchscript.pt", Some(Dialect::Clip)),
         ("mmseg.pth", None),
-        ("detectron2_p2.pkl", None),
+        ("detectron2_p2.pkl", Some(Dialect::Detectron2)),
     ] {
         let found = inspect(fixture(file), false).unwrap();
         assert_eq!(found.guess.unwrap().dialect, dialect, "{file}");
@@ -130,14 +130,14 @@ fn convert_writes_what_pytorch_opens() {
 
     let error = convert(
         fixture("mae_pretrain.pth"),
-        folder.path().join("a.pth"),
+        folder.path().join("a.npz"),
         &options,
     );
     assert!(
         error
             .unwrap_err()
             .to_string()
-            .contains("end its name in .safetensors")
+            .contains("end its name in .safetensors, .pth or .pkl")
     );
 }
 

@@ -3,26 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use backbone::weights::{Dialect, LoadOptions, LoadReport, StateDict, load_into};
+use backbone::weights::{
+    Dialect, LoadOptions, LoadReport, StateDict, TRUNK_BELOW, Translated, load_into, load_trunk,
+};
 use deepmim_cli::{DialectArg, FinetuneArgs};
 use engine::Checkpoint;
 use tch::nn;
 
 use crate::experiment::InitSection;
-
-/// Where a detector keeps its trunk.
-const DETECTOR_TRUNK: &str = "backbone.net";
-/// What of a detector's trunk no pre-training makes: it starts at zero.
-const NOT_PRE_TRAINED: [&str; 2] = ["blocks.*.attn.rel_pos_h", "blocks.*.attn.rel_pos_w"];
-/// What of a pre-trained trunk a detector has no place for.
-const NOT_IN_DETECTORS: [&str; 6] = [
-    "cls_token",
-    "norm.*",
-    "fc_norm.*",
-    "head.*",
-    "decoder*",
-    "mask_token*",
-];
 
 /// A file of weights and the names in it.
 #[derive(Debug, Clone)]
@@ -43,6 +31,7 @@ pub fn dialect(argument: DialectArg) -> Dialect {
         DialectArg::Timm => Dialect::Timm,
         DialectArg::Dino => Dialect::Dino,
         DialectArg::Clip => Dialect::Clip,
+        DialectArg::Detectron2 => Dialect::Detectron2,
     }
 }
 
@@ -103,29 +92,29 @@ impl Weights {
 
     fn read(&self, part: Option<&str>) -> anyhow::Result<StateDict> {
         let translated = self.dialect.read(&self.file, part)?;
-        if !translated.dropped.is_empty() {
-            eprintln!(
-                "{}: {} entries are no part of a vision trunk and were left out",
-                self.file.display(),
-                translated.dropped.len()
-            );
+        Ok(self.kept(translated, "the model"))
+    }
+
+    /// The trunk alone: of a detector what is below its pyramid and heads.
+    fn read_trunk(&self, part: Option<&str>) -> anyhow::Result<StateDict> {
+        let translated = self.dialect.read(&self.file, part)?;
+        Ok(self.kept(translated.into_trunk(), "a vision trunk"))
+    }
+
+    fn kept(&self, translated: Translated, of: &str) -> StateDict {
+        let dropped = translated.dropped.len();
+        if dropped > 0 {
+            let file = self.file.display();
+            eprintln!("{file}: {dropped} entries are no part of {of} and were left out");
         }
-        Ok(translated.state)
+        translated.state
     }
 
     /// Pre-trained weights into a new model: names may miss and be left over as the recipe says.
+    /// Of a detector's file its trunk is taken.
     pub fn initialise(&self, vs: &nn::VarStore, init: &InitSection) -> anyhow::Result<LoadReport> {
-        let options = LoadOptions {
-            may_miss: init.may_miss.clone(),
-            may_ignore: init.may_ignore.clone(),
-            resample_positions: true,
-        };
-        Ok(load_into(
-            vs,
-            "",
-            &self.read(init.part.as_deref())?,
-            &options,
-        )?)
+        let state = self.read_trunk(init.part.as_deref())?;
+        Ok(load_into(vs, "", &state, &allowed(init))?)
     }
 
     /// Pre-trained weights into a new detector: a trunk's go into its trunk, a whole detector's into all
@@ -136,19 +125,11 @@ impl Weights {
         init: &InitSection,
     ) -> anyhow::Result<LoadReport> {
         let state = self.read(init.part.as_deref())?;
-        if state.names().any(|name| name.starts_with(DETECTOR_TRUNK)) {
-            return self.initialise(vs, init);
+        if state.names().any(|name| name.starts_with(TRUNK_BELOW)) {
+            return Ok(load_into(vs, "", &state, &allowed(init))?);
         }
-        let with = |own: &[String], more: &[&str]| {
-            let more = more.iter().map(|pattern| (*pattern).to_owned());
-            own.iter().cloned().chain(more).collect()
-        };
-        let options = LoadOptions {
-            may_miss: with(&init.may_miss, &NOT_PRE_TRAINED),
-            may_ignore: with(&init.may_ignore, &NOT_IN_DETECTORS),
-            resample_positions: true,
-        };
-        Ok(load_into(vs, DETECTOR_TRUNK, &state, &options)?)
+        let prefix = TRUNK_BELOW.trim_end_matches('.');
+        Ok(load_trunk(vs, prefix, &state, &allowed(init))?)
     }
 
     /// Trained weights into the same model: nothing may miss.
@@ -163,5 +144,14 @@ impl Weights {
             &self.read(init.part.as_deref())?,
             &options,
         )?)
+    }
+}
+
+/// What the recipe lets differ between pre-trained weights and the model.
+fn allowed(init: &InitSection) -> LoadOptions {
+    LoadOptions {
+        may_miss: init.may_miss.clone(),
+        may_ignore: init.may_ignore.clone(),
+        resample_positions: true,
     }
 }

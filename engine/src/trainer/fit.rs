@@ -89,7 +89,7 @@ impl Trainer {
             let in_epoch = self.state.step % per_epoch;
             // The order of operations is util/lr_sched.py's: batch / batches + epoch.
             let position = (in_epoch * accumulate as u64) as f64 / source.batches() as f64;
-            let lr = self.schedule.lr(position + epoch as f64);
+            let lr = self.schedule.lr(position + epoch as f64, self.state.step);
             let (batch, context) = self.train_step(task, &mut *batches, epoch, lr, progress)?;
             let ended = self.state.step.is_multiple_of(per_epoch);
             if self.state.step.is_multiple_of(self.config.log_every) || ended {

@@ -1,4 +1,4 @@
-//! A pickle reader that runs nothing.
+//! A pickle reader that runs nothing, and a small writer.
 //!
 //! Pickle is a program for a stack machine. This machine builds lists, dictionaries, strings and
 //! numbers; whatever the program wants to *call* is only written down as a [`value::Call`]. The
@@ -15,7 +15,9 @@ mod machine;
 mod source;
 mod strings;
 mod value;
+mod writer;
 
 pub(super) use machine::parse;
 pub(super) use source::{FileSource, MemorySource, Source};
 pub(super) use value::{Blob, Call, Object, Pickle, Storage, Value};
+pub(super) use writer::PickleWriter;

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    println!("cargo:rerun-if-changed=src/shim.cpp");
+    let sources = ["src/shim.cpp", "src/attention.cpp", "src/roi_align.cpp"];
+    for file in sources.iter().chain(&["src/guarded.h"]) {
+        println!("cargo:rerun-if-changed={file}");
+    }
     let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") else {
         println!(
             "cargo:error=torch-sys did not say where libtorch is; start the build through ./demo or ./test, or set LIBTORCH"
@@ -19,11 +22,11 @@ fn main() {
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        .file("src/shim.cpp")
+        .files(sources)
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .flag_if_supported("-Wno-unused-parameter")
-        .opt_level(1)
+        .opt_level(3)
         .debug(false)
         .compile("deepmim_shim");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());

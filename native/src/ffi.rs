@@ -58,6 +58,23 @@ unsafe extern "C" {
         count: usize,
         weight: f64,
     ) -> *mut c_char;
+    pub fn deepmim_relative_attention(
+        qkv: *const C_tensor,
+        rel_h: *const C_tensor,
+        rel_w: *const C_tensor,
+        heads: i64,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub fn deepmim_roi_align(
+        features: *const C_tensor,
+        rois: *const C_tensor,
+        bins_h: i64,
+        bins_w: i64,
+        scale: f64,
+        sampling_ratio: i64,
+        aligned: bool,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub fn deepmim_clear_grad(tensor: *mut C_tensor);
     pub fn deepmim_libtorch_version() -> *const c_char;
 }

@@ -5,19 +5,25 @@
 //! - [`fused_adamw`] and the `foreach_*` functions: one call for many tensors;
 //! - [`clear_grad`]: a gradient that is none, not zero;
 //! - [`keep_freed_memory`]: spares a training step the page faults of its large tensors;
+//! - [`relative_attention`]: attention over a grid of tokens without a matrix of all pairs;
+//! - [`roi_align`]: ROIAlign, forward and backward;
 //! - [`load_cuda`]: makes libtorch's CUDA half visible to a program linked against its CPU half.
 //!
-//! This is the only crate with `unsafe` code. The C++ half is `shim.cpp`.
+//! This is the only crate with `unsafe` code. The C++ half are `shim.cpp`, `attention.cpp`
+//! and `roi_align.cpp`.
 
 #![allow(unsafe_code)]
 
+mod attention;
 mod autocast;
 mod checkpoint;
 mod cuda;
 mod ffi;
 mod lists;
 mod memory;
+mod roi_align;
 
+pub use attention::relative_attention;
 pub use autocast::Autocast;
 pub use checkpoint::checkpoint;
 pub use cuda::load_cuda;
@@ -26,6 +32,7 @@ pub use lists::{
     libtorch_version,
 };
 pub use memory::keep_freed_memory;
+pub use roi_align::{RoiAlign, roi_align};
 
 /// An exception that libtorch raised inside the shim.
 #[derive(Debug, thiserror::Error)]

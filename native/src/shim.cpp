@@ -2,13 +2,14 @@
 // its forward pass (activation checkpointing) and autocast on the CPU. Every entry point is a C
 // function that turns C++ exceptions into a message, so that none crosses into Rust.
 
+#include "guarded.h"
+
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/version.h>
 
-#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -91,19 +92,6 @@ struct Checkpoint : torch::autograd::Function<Checkpoint> {
     return {leaf.grad(), at::Tensor(), at::Tensor()};
   }
 };
-
-// Runs `body` and returns null, or a message to be freed with deepmim_free_message.
-template <typename Body>
-char *guarded(Body body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const std::exception &error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("unknown C++ exception");
-  }
-}
 
 std::vector<at::Tensor> list(at::Tensor *const *tensors, size_t count) {
   std::vector<at::Tensor> result;

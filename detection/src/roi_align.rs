@@ -162,10 +162,11 @@ pub fn roi_align_dense(
         }
     }
     if pooled.is_empty() {
-        return features.new_zeros(
-            [0, channels, output.0, output.1],
-            (features.kind(), features.device()),
-        );
+        // Of the features all the same, so that a loss of nothing still has a gradient, of 0.
+        return features
+            .narrow(0, 0, 0)
+            .sum_dim_intlist([2i64, 3].as_slice(), true, features.kind())
+            .expand([0, channels, output.0, output.1], false);
     }
     let pooled = Tensor::cat(&pooled, 0);
     if order.is_sorted() {

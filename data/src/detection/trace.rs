@@ -70,7 +70,8 @@ mod tests {
     /// Drawn again by COCO's rasteriser, an outline is the mask it came from, holes apart.
     #[test]
     fn outlines_draw_the_mask_again() {
-        let inside = |x: usize, y: usize| (x * x + 3 * y * y) % 17 < 9 && (x + y) % 5 != 0;
+        let inside =
+            |x: usize, y: usize| (x * x + 3 * y * y) % 17 < 9 && !(x + y).is_multiple_of(5);
         let (width, height) = (23, 19);
         let outlines = trace(width, height, inside);
         let drawn = Rle::from_polygons(

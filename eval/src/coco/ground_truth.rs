@@ -104,8 +104,7 @@ impl GroundTruth {
         geometry: Geometry,
         strictness: Strictness,
     ) -> Result<(Self, Skipped), EvalError> {
-        let places = Places::find(name, text)?;
-        let annotations_at = places.annotations(name)?;
+        let places = Places::find(name, text, true)?;
         let mut notes = Vec::new();
         let images = read_images(name, text, places.images)?;
         let images = unique(images, |image| &image.id, "images", name, &mut notes);
@@ -126,7 +125,7 @@ impl GroundTruth {
             geometry,
             notes,
         };
-        let skipped = truth.read_annotations(name, text, annotations_at, strictness)?;
+        let skipped = truth.read_annotations(name, text, places.annotations, strictness)?;
         Ok((truth, skipped))
     }
 

@@ -13,14 +13,15 @@ use crate::json::{Cursor, JsonError};
 pub(super) struct Places {
     /// Pictures.
     pub images: usize,
-    /// Objects, which a test set has none of.
-    annotations: Option<usize>,
+    /// Objects; 0 for none, which a test set has.
+    pub annotations: usize,
     /// Categories.
     pub categories: usize,
 }
 
 impl Places {
-    pub(super) fn find(name: &Path, text: &[u8]) -> Result<Self, EvalError> {
+    /// Finds the lists; `objects` tells whether there must be a list of these.
+    pub(super) fn find(name: &Path, text: &[u8], objects: bool) -> Result<Self, EvalError> {
         let mut cursor = Cursor::new(text, 0);
         if text.starts_with(b"\xef\xbb\xbf") {
             cursor.seek(3);
@@ -62,18 +63,16 @@ impl Places {
         };
         Ok(Self {
             images: need(images, "images", "is it a COCO annotation file?")?,
-            annotations,
+            annotations: if objects {
+                need(
+                    annotations,
+                    "annotations",
+                    "a test set without ground truth has nothing to learn from or to score against",
+                )?
+            } else {
+                annotations.unwrap_or(0)
+            },
             categories: need(categories, "categories", "is it an instances file?")?,
-        })
-    }
-
-    /// Where the objects begin, for callers that need them.
-    pub(super) fn annotations(&self, name: &Path) -> Result<usize, EvalError> {
-        self.annotations.ok_or_else(|| {
-            EvalError::file(
-                name,
-                "there is no \"annotations\" list in it: a test set without ground truth has no objects to learn from or to score against",
-            )
         })
     }
 }

@@ -71,7 +71,7 @@ impl AnnotationFile {
     /// As [`AnnotationFile::read`].
     pub fn read_pictures(path: &Path) -> Result<Self, EvalError> {
         let (name, text) = (input_name(path), read_whole(path)?);
-        Self::lists(&name, &text, &Places::find(&name, &text)?)
+        Self::lists(&name, &text, &Places::find(&name, &text, false)?)
     }
 
     /// Reads a file's text; `name` is what errors call it.
@@ -83,13 +83,12 @@ impl AnnotationFile {
         text: &[u8],
         strictness: Strictness,
     ) -> Result<(Self, Skipped), EvalError> {
-        let places = Places::find(name, text)?;
-        let at = places.annotations(name)?;
+        let places = Places::find(name, text, true)?;
         let mut file = Self::lists(name, text, &places)?;
         let mut ledger = Ledger::new(name, "annotation");
         let found = parse_elements(
             text,
-            at,
+            places.annotations,
             Start::Opening,
             Records::<Vec<ListedObject>>::default,
             |records, cursor| {

@@ -321,9 +321,10 @@ pub enum DataCommand {
     /// Make a small data set with real structure, to try things on
     #[command(subcommand)]
     Synth(SynthCommand),
-    /// Check a classification data set: class order, empty classes, unreadable pictures, leaks
+    /// Check a data set: classification (class order, empty classes, unreadable pictures, leaks) or detection (COCO annotations and pictures)
     #[command(after_help = "Examples:
   deepmim data check --train cifar10/train --val cifar10/test --classes 10
+  deepmim data check --annotations coco/annotations/instances_train2017.json --images coco/train2017
   deepmim data check --config configs/imagenet_finetune_mae_b.toml --data imagenet")]
     Check(CheckArgs),
 }
@@ -353,6 +354,9 @@ pub enum SynthCommand {
         seed: u64,
     },
     /// Pictures of drawn objects with outlines, as COCO has them: DIR/train, DIR/val, DIR/annotations
+    #[command(
+        after_help = "Example:\n  deepmim data synth detection --out shapes --pictures 500 --classes 4"
+    )]
     Detection {
         /// Folder to make
         #[arg(long, value_name = "DIR")]
@@ -381,17 +385,29 @@ pub enum SynthCommand {
 /// `data check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Training pictures, one folder per class
-    #[arg(long, value_name = "DIR", required_unless_present = "config")]
+    /// Classification: training pictures, one folder per class
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["config", "annotations"])]
     pub train: Option<PathBuf>,
-    /// Validation pictures, one folder per class
+    /// Classification: validation pictures, one folder per class
     #[arg(long, value_name = "DIR")]
     pub val: Option<PathBuf>,
+    /// Detection: COCO annotation file of the training pictures
+    #[arg(long, value_name = "FILE", requires = "images", conflicts_with_all = ["train", "val"])]
+    pub annotations: Option<PathBuf>,
+    /// Detection: folder of the training pictures
+    #[arg(long, value_name = "DIR", requires = "annotations")]
+    pub images: Option<PathBuf>,
+    /// Detection: COCO annotation file of the validation pictures
+    #[arg(long, value_name = "FILE", requires = "annotations")]
+    pub val_annotations: Option<PathBuf>,
+    /// Detection: folder of the validation pictures; default: that of the training pictures
+    #[arg(long, value_name = "DIR", requires = "val_annotations")]
+    pub val_images: Option<PathBuf>,
     /// Number of classes there should be
     #[arg(long, value_name = "N")]
     pub classes: Option<usize>,
     /// Take the data set from a recipe instead
-    #[arg(long, conflicts_with_all = ["train", "val"])]
+    #[arg(long, conflicts_with_all = ["train", "val", "annotations"])]
     pub config: Option<PathBuf>,
     /// With --config: folder of the data set
     #[arg(long, value_name = "DIR", requires = "config")]

@@ -96,13 +96,14 @@ pub fn check_classification(
     })
 }
 
+/// Findings as they come.
 #[derive(Default)]
-struct Findings {
-    all: Vec<Finding>,
+pub(crate) struct Findings {
+    pub(crate) all: Vec<Finding>,
 }
 
 impl Findings {
-    fn add(&mut self, severity: Severity, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, severity: Severity, message: impl Into<String>) {
         self.all.push(Finding {
             severity,
             message: message.into(),
@@ -110,7 +111,7 @@ impl Findings {
     }
 
     /// The first few one by one, then how many more.
-    fn list(&mut self, severity: Severity, messages: Vec<String>, more: &str) {
+    pub(crate) fn list(&mut self, severity: Severity, messages: Vec<String>, more: &str) {
         let rest = messages.len().saturating_sub(LISTED);
         for message in messages.into_iter().take(LISTED) {
             self.add(severity, message);
@@ -122,11 +123,12 @@ impl Findings {
 }
 
 /// `train` or `val`, listed.
-struct Part {
-    split: &'static str,
-    root: PathBuf,
-    items: Vec<(String, i64)>,
-    classes: Vec<Class>,
+pub(crate) struct Part {
+    pub(crate) split: &'static str,
+    pub(crate) root: PathBuf,
+    /// Path under the root and label of each picture.
+    pub(crate) items: Vec<(String, i64)>,
+    pub(crate) classes: Vec<Class>,
 }
 
 impl Part {
@@ -245,6 +247,7 @@ impl Part {
             pictures: self.items.len(),
             smallest_class: self.class_sizes().into_iter().min().unwrap_or(0),
             largest_class: self.class_sizes().into_iter().max().unwrap_or(0),
+            objects: None,
             unreadable: 0,
             grey: 0,
             cmyk: 0,
@@ -374,23 +377,24 @@ fn compare_classes(train: &Part, val: &Part, findings: &mut Findings) {
 }
 
 /// One picture file, looked at.
-struct Look {
+pub(crate) struct Look {
     /// Hash and length of the file.
     content: Option<(u64, usize)>,
-    picture: Result<Picture, String>,
+    pub(crate) picture: Result<Picture, String>,
 }
 
-struct Picture {
-    width: usize,
-    height: usize,
-    info: PictureInfo,
+/// A picture as stored, not turned upright.
+pub(crate) struct Picture {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) info: PictureInfo,
 }
 
 thread_local! {
     static READING: std::cell::RefCell<(Vec<u8>, RgbImage)> = std::cell::RefCell::default();
 }
 
-fn look(path: &Path) -> Look {
+pub(crate) fn look(path: &Path) -> Look {
     READING.with_borrow_mut(|(bytes, image)| {
         if let Err(source) = read_into(path, bytes) {
             return Look {
@@ -415,7 +419,7 @@ fn look(path: &Path) -> Look {
 }
 
 /// Equal files: between parts they leak validation into training, under two classes one label is wrong.
-fn find_duplicates(parts: &[Part], looks: &[Vec<Look>], findings: &mut Findings) {
+pub(crate) fn find_duplicates(parts: &[Part], looks: &[Vec<Look>], findings: &mut Findings) {
     let mut groups: HashMap<(u64, usize), Vec<(usize, usize)>> = HashMap::new();
     for (part, looks) in looks.iter().enumerate() {
         for (item, look) in looks.iter().enumerate() {

@@ -2,7 +2,7 @@
 //!
 //! Pixels equal Pillow's `Image.open(file).convert("RGB")`: JPEG through libjpeg-turbo with the slow
 //! integer DCT and smooth chroma upsampling, CMYK by Pillow's own formula; PNG and the other formats
-//! through OpenCV's image codecs. This is the only file that names either library.
+//! through OpenCV's image codecs. No other file names either library, but for the letters on overlays.
 //!
 //! Also as Pillow: a file whose data end too early is an error, one with merely odd data (libjpeg
 //! "warnings") is not; a 16-bit grey PNG is clipped, not scaled, to 255.

@@ -37,9 +37,10 @@ pub use codec::{
 };
 pub use dataset::{ClassificationSample, Dataset, sample_seed};
 pub use detection::{
-    DetectionCategory, DetectionData, DetectionDataset, DetectionEvalTransform, DetectionPicture,
-    DetectionSource, DetectionTrainTransform, OverlayObject, SynthDetectionConfig,
-    SynthDetectionSummary, class_colour, detection_input, draw_detections, synth_detection,
+    DetectionCategory, DetectionCheckOptions, DetectionData, DetectionDataset,
+    DetectionEvalTransform, DetectionPicture, DetectionSource, DetectionTrainTransform,
+    OverlayObject, SynthDetectionConfig, SynthDetectionSummary, check_detection, class_colour,
+    detection_input, draw_detections, synth_detection,
 };
 pub use error::DataError;
 pub use filter::Filter;
@@ -49,7 +50,7 @@ pub use instance::{DetectionSample, Instance, InstanceMask};
 pub use loader::{EpochIter, Loader, LoaderConfig};
 pub use normalise::ColourStatistics;
 pub use recipe::{ClassificationData, LoadedSet, PictureData};
-pub use report::{CheckReport, Finding, Severity, SplitSummary};
+pub use report::{CheckReport, Finding, ObjectSummary, Severity, SplitSummary};
 pub use resize::{CropBox, resize, resize_crop, resize_crop_into, resize_window_into};
 pub use synth::{PictureFormat, SynthClassificationConfig, SynthSummary, synth_classification};
 pub use transform::Transform;

@@ -26,6 +26,29 @@ pub struct Finding {
     pub message: String,
 }
 
+/// Counts of the objects in one part of a detection data set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ObjectSummary {
+    /// Objects, crowds not counted.
+    pub objects: usize,
+    /// Crowds.
+    pub crowds: usize,
+    /// Objects whose outline is polygons.
+    pub polygons: usize,
+    /// Objects whose outline is a run-length mask.
+    pub masks: usize,
+    /// Objects that are boxes only.
+    pub boxes_only: usize,
+    /// Objects below 32x32 square pixels.
+    pub small: usize,
+    /// Objects up to 96x96 square pixels.
+    pub medium: usize,
+    /// Larger objects.
+    pub large: usize,
+    /// Pictures without an object that is not a crowd.
+    pub empty_pictures: usize,
+}
+
 /// Counts of one part of a data set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SplitSummary {
@@ -37,10 +60,13 @@ pub struct SplitSummary {
     pub classes: usize,
     /// Pictures.
     pub pictures: usize,
-    /// Fewest pictures a class has.
+    /// Fewest pictures a class has; fewest objects in a detection data set.
     pub smallest_class: usize,
-    /// Most pictures a class has.
+    /// Most pictures a class has; most objects in a detection data set.
     pub largest_class: usize,
+    /// Objects, in a detection data set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub objects: Option<ObjectSummary>,
     /// Pictures that cannot be read.
     pub unreadable: usize,
     /// Pictures with one channel.
@@ -86,12 +112,17 @@ impl fmt::Display for CheckReport {
         for split in &self.splits {
             writeln!(
                 f,
-                "{}: {} pictures in {} classes ({} to {} a class), sides {} to {} px, {} grey, {} CMYK, {} rotated by EXIF, {} unreadable ({})",
+                "{}: {} pictures in {} classes ({} to {}{} a class), sides {} to {} px, {} grey, {} CMYK, {} rotated by EXIF, {} unreadable ({})",
                 split.split,
                 split.pictures,
                 split.classes,
                 split.smallest_class,
                 split.largest_class,
+                if split.objects.is_some() {
+                    " objects"
+                } else {
+                    ""
+                },
                 split.smallest_side,
                 split.largest_side,
                 split.grey,
@@ -100,6 +131,22 @@ impl fmt::Display for CheckReport {
                 split.unreadable,
                 split.root.display()
             )?;
+            if let Some(o) = split.objects {
+                writeln!(
+                    f,
+                    "{}: {} objects ({} small, {} medium, {} large; {} with polygons, {} with masks, {} boxes only), {} crowds, {} pictures without objects",
+                    split.split,
+                    o.objects,
+                    o.small,
+                    o.medium,
+                    o.large,
+                    o.polygons,
+                    o.masks,
+                    o.boxes_only,
+                    o.crowds,
+                    o.empty_pictures
+                )?;
+            }
         }
         for finding in &self.findings {
             let severity = match finding.severity {

@@ -359,7 +359,7 @@ pub(super) fn called(object: &ListedObject, number: usize) -> String {
 fn stored(object: ListedObject, class: u32) -> Option<StoredObject> {
     let outline = match object.outline {
         Some(Outline::Polygons(mut polygons)) => {
-            polygons.retain(|polygon| polygon.len() >= 6 && polygon.len() % 2 == 0);
+            polygons.retain(|polygon| polygon.len() >= 6 && polygon.len().is_multiple_of(2));
             if polygons.is_empty() {
                 return None;
             }

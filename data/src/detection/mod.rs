@@ -3,9 +3,11 @@
 
 mod arrangement;
 mod bitmap;
+mod check;
 mod clip;
 mod config;
 mod dataset;
+mod faults;
 mod geometry;
 mod overlay;
 mod recipe;
@@ -14,6 +16,7 @@ mod synth;
 mod trace;
 mod transform;
 
+pub use check::{DetectionCheckOptions, check_detection};
 pub use clip::clip_polygon;
 pub use config::{DetectionEvalTransform, DetectionTrainTransform};
 pub use dataset::{DetectionCategory, DetectionDataset, DetectionPicture, DetectionSource};

@@ -79,7 +79,7 @@ pub struct TrainingState {
     pub config_sha256: String,
     /// Batches in an epoch of the training set.
     pub batches_per_epoch: u64,
-    /// Whether the epoch that ended at `step` is still to be evaluated.
+    /// Whether the state after `step` is still to be evaluated, or the epoch that ended there to be logged.
     pub evaluation_pending: bool,
     /// Length of `metrics.csv`; what comes after it belongs to steps that will be repeated.
     pub metrics_bytes: u64,

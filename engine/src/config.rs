@@ -21,6 +21,9 @@ pub enum Precision {
 pub struct TrainerConfig {
     /// Passes over the training set.
     pub epochs: u64,
+    /// Ends the training after so many optimiser steps, where `epochs` would take more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u64>,
     /// Samples per forward pass.
     pub batch_size: usize,
     /// Forward passes per optimiser step; the effective batch is `batch_size * accumulate`.
@@ -45,9 +48,13 @@ pub struct TrainerConfig {
     /// Threads of libtorch's CPU kernels. None: as many as libtorch chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// Evaluates after every so many epochs, and always after the last one.
-    #[serde(default = "one_epoch")]
-    pub evaluate_every_epochs: u64,
+    /// Evaluates after every so many epochs. None: after each, or as `evaluate_every_steps` says.
+    /// The end of the training is always evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluate_every_epochs: Option<u64>,
+    /// Evaluates after every so many optimiser steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluate_every_steps: Option<u64>,
     /// Saves a checkpoint after every so many epochs. One is always saved at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub save_every_epochs: Option<u64>,
@@ -71,9 +78,6 @@ pub struct TrainerConfig {
 fn one() -> usize {
     1
 }
-fn one_epoch() -> u64 {
-    1
-}
 fn two() -> usize {
     2
 }
@@ -85,6 +89,24 @@ impl TrainerConfig {
     /// Samples per optimiser step.
     pub fn effective_batch(&self) -> usize {
         self.batch_size * self.accumulate
+    }
+
+    /// Optimiser steps of the whole training.
+    pub(crate) fn total_steps(&self, per_epoch: u64) -> u64 {
+        let all = self.epochs.saturating_mul(per_epoch);
+        self.max_steps.map_or(all, |most| most.min(all))
+    }
+
+    /// Whether the state after `step` (at least 1) is evaluated.
+    pub(crate) fn evaluates_after(&self, step: u64, per_epoch: u64) -> bool {
+        let every_epochs = match (self.evaluate_every_epochs, self.evaluate_every_steps) {
+            (None, None) => Some(1),
+            (given, _) => given,
+        };
+        let every = |steps: Option<u64>| steps.is_some_and(|n| step.is_multiple_of(n));
+        step == self.total_steps(per_epoch)
+            || every(self.evaluate_every_steps)
+            || every(every_epochs.map(|n| n.saturating_mul(per_epoch)))
     }
 
     /// The learning-rate schedule with all numbers known.
@@ -105,7 +127,9 @@ impl TrainerConfig {
             ("batch_size", Some(self.batch_size as u64)),
             ("accumulate", Some(self.accumulate as u64)),
             ("threads", self.threads.map(|n| n as u64)),
-            ("evaluate_every_epochs", Some(self.evaluate_every_epochs)),
+            ("max_steps", self.max_steps),
+            ("evaluate_every_epochs", self.evaluate_every_epochs),
+            ("evaluate_every_steps", self.evaluate_every_steps),
             ("save_every_epochs", self.save_every_epochs),
             ("save_every_steps", self.save_every_steps),
             ("keep", Some(self.keep as u64)),

@@ -37,4 +37,4 @@ pub use stop::StopFlag;
 pub use task::{
     BatchSource, FnSource, Losses, ParamPolicy, SampleBatch, StepContext, Task, TaskError,
 };
-pub use trainer::{Outcome, Summary, Trainer};
+pub use trainer::{EvaluationPoint, Outcome, Summary, Trainer};

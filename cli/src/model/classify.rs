@@ -67,9 +67,9 @@ pub fn train(
     let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;
     let files = Files::new(&folder.join("eval"))?;
     let mut last = None;
-    let outcome = trainer.fit(&task, &Batches(&train.loader), |epoch, task| {
-        // Predictions of the last epoch are what a comparison reads; earlier ones are only numbers.
-        let wanted = if epoch + 1 == config.epochs {
+    let outcome = trainer.fit(&task, &Batches(&train.loader), |point, task| {
+        // Predictions of the end are what a comparison reads; earlier ones are only numbers.
+        let wanted = if point.last {
             files.wanted(&names)
         } else {
             EvaluationFiles::default()

@@ -7,10 +7,21 @@ use crate::checkpoint::Sums;
 use crate::step::{self, StepPlan};
 use crate::{BatchSource, EngineError, Progress, SampleBatch, StepContext, Task, TaskError};
 
+/// A state that is evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EvaluationPoint {
+    /// The epoch of the last step, from 0.
+    pub epoch: u64,
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Whether the training ends here.
+    pub last: bool,
+}
+
 impl Trainer {
-    /// Trains until all epochs are done or a stop is asked for. `on_epoch_end` gets the epoch's
-    /// number, from 0, and returns named values for the log; with `ema_decay` the model then holds
-    /// the averaged weights. It ends early, and is repeated on resume, when an
+    /// Trains until all steps are done or a stop is asked for. `on_evaluation` is called where the
+    /// configuration wants an evaluation and returns named values for the log; with `ema_decay` the
+    /// model then holds the averaged weights. It ends early, and is repeated on resume, when an
     /// [`crate::evaluate()`] in it is stopped.
     ///
     /// # Errors
@@ -20,10 +31,10 @@ impl Trainer {
         &mut self,
         task: &T,
         source: &impl BatchSource<Sample = T::Sample>,
-        mut on_epoch_end: impl FnMut(u64, &T) -> Result<Vec<(String, f64)>, TaskError>,
+        mut on_evaluation: impl FnMut(EvaluationPoint, &T) -> Result<Vec<(String, f64)>, TaskError>,
     ) -> Result<Outcome, EngineError> {
         let per_epoch = self.steps_per_epoch(source.batches())?;
-        let total = self.config.epochs * per_epoch;
+        let total = self.config.total_steps(per_epoch);
         self.started = Instant::now();
         self.last_save = self.started;
         let mut progress = Progress::new("train", total, self.state.step);
@@ -33,16 +44,16 @@ impl Trainer {
                     return self.interrupt(&progress);
                 }
                 progress.hide();
-                let ended = self.end_epoch(task, &mut on_epoch_end);
+                let ended = self.end_stretch(task, per_epoch, &mut on_evaluation);
                 progress.show();
                 if !ended? {
                     return self.interrupt(&progress);
                 }
             }
-            if self.state.step == total {
+            if self.state.step >= total {
                 break;
             }
-            self.train_epoch(task, source, per_epoch, &mut progress)?;
+            self.train_stretch(task, source, per_epoch, &mut progress)?;
             if !self.state.evaluation_pending {
                 return self.interrupt(&progress);
             }
@@ -70,8 +81,9 @@ impl Trainer {
         Ok(steps as u64)
     }
 
-    /// Steps until the epoch ends (then its evaluation is pending) or a stop is asked for.
-    fn train_epoch<T: Task>(
+    /// Steps until the epoch ends or an evaluation is due (then `evaluation_pending` is set), or a stop
+    /// is asked for.
+    fn train_stretch<T: Task>(
         &mut self,
         task: &T,
         source: &impl BatchSource<Sample = T::Sample>,
@@ -91,15 +103,13 @@ impl Trainer {
             let position = (in_epoch * accumulate as u64) as f64 / source.batches() as f64;
             let lr = self.schedule.lr(position + epoch as f64, self.state.step);
             let (batch, context) = self.train_step(task, &mut *batches, epoch, lr, progress)?;
-            let ended = self.state.step.is_multiple_of(per_epoch);
-            if self.state.step.is_multiple_of(self.config.log_every) || ended {
-                let at = self.state.step as f64 / per_epoch as f64;
-                self.log_window(at, progress)?;
+            let step = self.state.step;
+            self.state.epoch = step / per_epoch;
+            let ended = self.state.epoch > epoch || self.config.evaluates_after(step, per_epoch);
+            if step.is_multiple_of(self.config.log_every) || ended {
+                self.log_window(step as f64 / per_epoch as f64, progress)?;
             }
-            if ended {
-                self.state.epoch = epoch + 1;
-                self.state.evaluation_pending = true;
-            }
+            self.state.evaluation_pending = ended;
             self.snapshot(task, &batch, context)?;
             if ended {
                 return Ok(());
@@ -184,26 +194,30 @@ impl Trainer {
         self.events.scalars(self.state.step, values)
     }
 
-    /// Evaluates the epoch that just ended, where it is due, and logs it. False when a stop came
-    /// in between.
-    fn end_epoch<T: Task>(
+    /// Evaluates the present state, where that is due, and logs it and the epoch that ended. False when
+    /// a stop came in between.
+    fn end_stretch<T: Task>(
         &mut self,
         task: &T,
-        on_epoch_end: &mut impl FnMut(u64, &T) -> Result<Vec<(String, f64)>, TaskError>,
+        per_epoch: u64,
+        on_evaluation: &mut impl FnMut(EvaluationPoint, &T) -> Result<Vec<(String, f64)>, TaskError>,
     ) -> Result<bool, EngineError> {
-        let epoch = self.state.epoch - 1;
-        let last = self.state.epoch == self.config.epochs;
-        let mut values = prefixed("epoch", self.state.epoch_sums.means());
-        if last
-            || self
-                .state
-                .epoch
-                .is_multiple_of(self.config.evaluate_every_epochs)
-        {
+        let step = self.state.step;
+        let point = EvaluationPoint {
+            epoch: (step - 1) / per_epoch,
+            step,
+            last: step >= self.config.total_steps(per_epoch),
+        };
+        let epoch_ended = step.is_multiple_of(per_epoch);
+        let mut values = Vec::new();
+        if epoch_ended {
+            values = prefixed("epoch", self.state.epoch_sums.means());
+        }
+        if self.config.evaluates_after(step, per_epoch) {
             if let Some(ema) = &mut self.ema {
                 ema.swap();
             }
-            let evaluated = on_epoch_end(epoch, task);
+            let evaluated = on_evaluation(point, task);
             if let Some(ema) = &mut self.ema {
                 ema.swap();
             }
@@ -218,10 +232,12 @@ impl Trainer {
                 .collect();
             values.extend(prefixed("eval", evaluated));
         }
-        self.state.epoch_sums = Sums::default();
+        if epoch_ended {
+            self.state.epoch_sums = Sums::default();
+        }
         self.state.evaluation_pending = false;
-        self.log(self.state.epoch as f64, &values)?;
-        if !last && self.save_is_due(true) {
+        self.log(step as f64 / per_epoch as f64, &values)?;
+        if !point.last && self.save_is_due(epoch_ended) {
             self.save()?;
         }
         Ok(true)

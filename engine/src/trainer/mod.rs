@@ -19,13 +19,14 @@ use crate::{
     Task, TrainerConfig,
 };
 
+pub use fit::EvaluationPoint;
 pub use saving::Summary;
 
 /// How a training ended, when it did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// All epochs are done.
+    /// All steps are done.
     Finished,
     /// Stopped on request, with a checkpoint to go on from.
     Interrupted,

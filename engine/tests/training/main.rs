@@ -133,6 +133,49 @@ fn a_stopped_evaluation_is_repeated() {
     assert_same(&parts, &whole, "stopped in evaluation");
 }
 
+/// Steps of the rows of one metric.
+fn steps_of(run: &Path, metric: &str) -> Vec<u64> {
+    let metrics = String::from_utf8(results(run)["metrics.csv"].clone()).unwrap();
+    let rows = metrics.lines().filter(|line| line.contains(metric));
+    rows.map(|line| line.split(',').next().unwrap().parse().unwrap())
+        .collect()
+}
+
+/// Evaluations counted in steps: within epochs and not after them, the last always; epochs are logged
+/// all the same, and a stop anywhere changes nothing.
+#[test]
+fn evaluations_come_after_every_so_many_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    let plain = folder.path().join("plain");
+    let toy = |stop_at| Toy {
+        evaluate_every_steps: Some(3),
+        max_steps: Some(5),
+        save_every_steps: Some(1),
+        stop_at,
+        ..Toy::default()
+    };
+    let ending = toy(None).train(&whole, Existing::Refuse).unwrap();
+    assert_eq!(ending, Ending::of(Outcome::Finished, 5));
+    assert_eq!(steps_of(&whole, "eval/error"), [3, 5]);
+    assert_eq!(steps_of(&whole, "epoch/loss"), [2, 4]);
+    for stop_at in 0..5 {
+        let run = folder.path().join(format!("stopped-{stop_at}"));
+        toy(Some(stop_at)).train(&run, Existing::Refuse).unwrap();
+        toy(None).train(&run, Existing::Resume).unwrap();
+        assert_same(&run, &whole, &format!("stopped in step {stop_at}"));
+    }
+    // Evaluating more often trains no differently.
+    let toy = Toy {
+        max_steps: Some(5),
+        ..Toy::default()
+    };
+    toy.train(&plain, Existing::Refuse).unwrap();
+    assert_eq!(steps_of(&plain, "eval/error"), [2, 4, 5]);
+    let (with, without) = (results(&whole), results(&plain));
+    assert!(with["weights.safetensors"] == without["weights.safetensors"]);
+}
+
 #[test]
 fn a_loss_that_is_not_finite_names_itself_and_keeps_the_state() {
     let folder = tempfile::tempdir().unwrap();

@@ -24,6 +24,8 @@ pub struct Toy {
     pub precision: Precision,
     pub lars: bool,
     pub save_every_steps: Option<u64>,
+    pub evaluate_every_steps: Option<u64>,
+    pub max_steps: Option<u64>,
     pub keep: usize,
     /// Milliseconds that a step takes at least, so that it can be killed in the middle.
     pub slow: u64,
@@ -51,6 +53,8 @@ impl Default for Toy {
             precision: Precision::F32,
             lars: false,
             save_every_steps: None,
+            evaluate_every_steps: None,
+            max_steps: None,
             keep: 2,
             slow: 0,
             stop_at: None,
@@ -113,6 +117,8 @@ impl Toy {
         );
         let mut config: TrainerConfig = toml::from_str(&text).unwrap();
         config.precision = self.precision;
+        config.evaluate_every_steps = self.evaluate_every_steps;
+        config.max_steps = self.max_steps;
         config
     }
 
@@ -197,7 +203,7 @@ impl Toy {
         let stop = self.stop.clone();
         let mut trainer = Trainer::new(&vs, &task, config, run, stop.clone())?;
         let source = FnSource::new(self.batches, |epoch, skip| self.epoch(epoch, skip));
-        let outcome = trainer.fit(&task, &source, |epoch, task| {
+        let outcome = trainer.fit(&task, &source, |point, task| {
             let options = EvaluateOptions {
                 device: Device::Cpu,
                 precision: Precision::F32,
@@ -205,7 +211,7 @@ impl Toy {
                 label: "eval".into(),
                 stop: stop.clone(),
             };
-            if self.stop_in_evaluation == Some(epoch) {
+            if self.stop_in_evaluation == Some(point.epoch) {
                 stop.raise();
             }
             let mut error = 0.0;

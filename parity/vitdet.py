@@ -324,7 +324,8 @@ def evaluate(model, sample, cascade):
     for threshold in [0.0, 0.05]:
         key = "thr0" if threshold == 0 else "thr0.05"
         found = detections(model, sample, threshold)
-        out[f"{key}/net_boxes"] = found.pred_boxes.tensor
+        # Cloned: putting boxes into pixels of the original changes them in place.
+        out[f"{key}/net_boxes"] = found.pred_boxes.tensor.clone()
         out[f"{key}/scores"], out[f"{key}/classes"] = found.scores, found.pred_classes
         if threshold == 0:
             first = found[:12]

@@ -68,6 +68,11 @@ impl Detector {
         &self.trunk
     }
 
+    /// The pyramid over its map.
+    pub fn pyramid(&self) -> &SimpleFeaturePyramid {
+        &self.pyramid
+    }
+
     /// The region proposal network.
     pub fn rpn(&self) -> &Rpn {
         &self.rpn

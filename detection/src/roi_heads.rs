@@ -50,6 +50,8 @@ impl Sampling {
 /// What one box head says about regions.
 #[derive(Debug)]
 pub struct StageOutput {
+    /// What the head made of the pooled regions, `[R, width]`.
+    pub features: Tensor,
     /// Scores and deltas.
     pub output: BoxOutput,
     /// The boxes these make of the regions, `[R, K * 4]` or `[R, 4]`, not clipped.
@@ -152,15 +154,28 @@ impl RoiHeads {
         }
     }
 
-    fn run_stage(&self, stage: usize, levels: &[FeatureLevel], regions: &[Vec<BoxF>]) -> BoxOutput {
+    /// What the box heads look at: regions of each picture to `[R, C, 7, 7]`.
+    pub fn pool(&self, levels: &[FeatureLevel], regions: &[Vec<BoxF>]) -> Tensor {
+        pool(levels, regions, BOX_BINS, self.config.sampling_ratio)
+    }
+
+    /// A head's features `[R, width]` of regions, and what it says about them.
+    fn run_stage(
+        &self,
+        stage: usize,
+        levels: &[FeatureLevel],
+        regions: &[Vec<BoxF>],
+    ) -> (Tensor, BoxOutput) {
         let head = &self.stages[stage].0;
-        let mut pooled = pool(levels, regions, BOX_BINS, self.config.sampling_ratio);
+        let mut pooled = self.pool(levels, regions);
         if self.stages.len() > 1 && pooled.requires_grad() {
             // Every stage sends back an equal share of its gradient, while its own parameters get all.
             let value = pooled.detach();
             pooled = (&pooled - &value) / self.stages.len() as f64 + value;
         }
-        head.predict(&head.features(&pooled))
+        let features = head.features(&pooled);
+        let output = head.predict(&features);
+        (features, output)
     }
 
     /// Named losses of sampled regions, one entry of `regions` for each picture.
@@ -182,7 +197,7 @@ impl RoiHeads {
         for stage in 0..self.stages.len() {
             let current = refined.as_deref().unwrap_or(&regions);
             let boxes: Vec<Vec<BoxF>> = current.iter().map(|r| r.boxes.clone()).collect();
-            let output = self.run_stage(stage, levels, &boxes);
+            let (_, output) = self.run_stage(stage, levels, &boxes);
             let parts = self.stages[stage].0.losses(&output, current, &bounds);
             for (name, loss) in ["loss_cls", "loss_box_reg"].into_iter().zip(parts) {
                 let name = match self.stages.len() {
@@ -269,13 +284,17 @@ impl RoiHeads {
         let mut regions = proposals.to_vec();
         let mut outputs = Vec::with_capacity(self.stages.len());
         for (index, (head, _)) in self.stages.iter().enumerate() {
-            let output = self.run_stage(index, levels, &regions);
+            let (features, output) = self.run_stage(index, levels, &regions);
             let boxes = tch::no_grad(|| head.decode(&output, &regions.concat()));
             if index + 1 < self.stages.len() {
                 // Empty boxes stay: the stages' scores are added row by row.
                 regions = clipped(&boxes, &regions, sizes);
             }
-            outputs.push(StageOutput { output, boxes });
+            outputs.push(StageOutput {
+                features,
+                output,
+                boxes,
+            });
         }
         outputs
     }

@@ -20,6 +20,6 @@ pub use error::BackboneError;
 pub use layers::{DropPath, LayerNorm, LayerScale, Linear};
 pub use patch::{PatchEmbed, patch_grid, pick_patches};
 pub use positions::{position_map, resample_positions, sincos_2d};
-pub use pyramid::{ChannelNorm, FeatureLevel, NormedConv, SimpleFeaturePyramid};
+pub use pyramid::{ChannelNorm, FeatureLevel, NormedConv, SimpleFeaturePyramid, convolve_map};
 pub use relative::MapAttention;
 pub use vit::Vit;

@@ -1,10 +1,10 @@
 //! The simple feature pyramid: maps of strides 4 to 64 out of one map of stride 16.
 //!
 //! Source: ViTDet (arXiv 2203.16527), section 3; detectron2 `modeling/backbone/vit.py::
-//! SimpleFeaturePyramid`. Parity: `vitdet`, p2 to p6. Maps are channels last in memory throughout: the
-//! norms over channels then read contiguous numbers and nothing is transposed.
+//! SimpleFeaturePyramid`. Parity: `vitdet`, p2 to p6. Maps are channels last in memory (but see
+//! [`convolve_map`]): the norms over channels then read contiguous numbers and nothing is transposed.
 
-use tch::{Tensor, nn, nn::Init};
+use tch::{Device, Tensor, nn, nn::Init};
 
 /// Epsilon of detectron2's channel LayerNorm.
 const NORM_EPS: f64 = 1e-6;
@@ -39,6 +39,25 @@ impl ChannelNorm {
     }
 }
 
+/// Cells from which on a map is large.
+const LARGE_MAP: i64 = 64 * 64;
+
+/// A convolution of stride 1 and as much padding as keeps the size of a map `[B, inputs, H, W]`:
+/// `weight [outputs, inputs, k, k]`, `k` odd.
+///
+/// Where a gradient will be asked for on a CPU, a large map is laid out row by row first: oneDNN's
+/// gradient of the weights takes four times as long over a map of 256 x 256 that is channels last.
+pub fn convolve_map(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    let (kernel, size) = (weight.size()[2], x.size());
+    let slow = kernel > 1 && size[2] * size[3] >= LARGE_MAP;
+    let pad = [kernel / 2; 2];
+    let convolve = |x: &Tensor| x.conv2d(weight, bias, [1, 1], pad, [1, 1], 1);
+    match x.device() {
+        Device::Cpu if slow && x.requires_grad() => convolve(&x.contiguous()),
+        _ => convolve(x),
+    }
+}
+
 /// A convolution without bias, stride 1 and as much padding as keeps the size, then a norm over
 /// channels: parameters `weight [outputs, inputs, k, k]` (He normal for the outgoing connections, as
 /// `c2_msra_fill`) and `norm.*`.
@@ -46,7 +65,6 @@ impl ChannelNorm {
 pub struct NormedConv {
     weight: Tensor,
     norm: ChannelNorm,
-    padding: i64,
 }
 
 impl NormedConv {
@@ -55,15 +73,12 @@ impl NormedConv {
         Self {
             weight: path.var("weight", &[outputs, inputs, kernel, kernel], init),
             norm: ChannelNorm::new(&(path / "norm"), outputs),
-            padding: kernel / 2,
         }
     }
 
     /// `[B, inputs, H, W] -> [B, outputs, H, W]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let pad = [self.padding; 2];
-        self.norm
-            .forward(&x.conv2d::<Tensor>(&self.weight, None, [1, 1], pad, [1, 1], 1))
+        self.norm.forward(&convolve_map(x, &self.weight, None))
     }
 }
 

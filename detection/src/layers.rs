@@ -1,5 +1,6 @@
 //! Layers of the heads with the reference's initial values.
 
+use backbone::convolve_map;
 use tch::{Tensor, nn, nn::Init};
 
 /// Zero-mean normal weights.
@@ -27,7 +28,6 @@ pub(crate) fn caffe_xavier(fan_in: i64) -> Init {
 pub(crate) struct Conv {
     weight: Tensor,
     bias: Tensor,
-    padding: i64,
 }
 
 impl Conv {
@@ -35,14 +35,12 @@ impl Conv {
         Self {
             weight: path.var("weight", &[outputs, inputs, kernel, kernel], init),
             bias: path.var("bias", &[outputs], Init::Const(0.0)),
-            padding: kernel / 2,
         }
     }
 
     /// `[B, inputs, H, W] -> [B, outputs, H, W]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        let pad = [self.padding; 2];
-        x.conv2d(&self.weight, Some(&self.bias), [1, 1], pad, [1, 1], 1)
+        convolve_map(x, &self.weight, Some(&self.bias))
     }
 }
 

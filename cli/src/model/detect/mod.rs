@@ -1,0 +1,169 @@
+//! `deepmim finetune`, `eval` and `predict` for recipes of detection.
+
+mod categories;
+mod predict;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use data::{DetectionDataset, LoadedSet};
+use deepmim_cli::{
+    EvalArgs, Failure, FinetuneArgs, RecipeText, RunArgs, WeightsArgs, print_json, print_text,
+};
+use detection::{DetectionEvaluation, DetectionTask, evaluate_detector};
+use engine::{BatchSource, EvaluateOptions, StopFlag, TaskError, Trainer};
+use tch::{Device, nn};
+
+pub use predict::predict;
+
+use crate::experiment::DetectRecipe;
+use crate::session::{Batches, Session, ended, goes_on, prepare};
+use crate::weights::Weights;
+use categories::{check_classes, same_categories, write_categories};
+
+/// Fine-tunes as the command line says.
+pub fn finetune(args: &FinetuneArgs, text: &RecipeText) -> Result<(), Failure> {
+    let recipe = DetectRecipe::from_text(text, "finetune")?;
+    let init = Weights::initial(args, &recipe.init)?;
+    let evaluation = train(&recipe, &text.name(), init.as_ref(), &args.run)?;
+    print_scores(&evaluation)?;
+    Ok(())
+}
+
+/// Trains in one run folder, evaluates, and leaves the results file in it.
+pub fn train(
+    recipe: &DetectRecipe,
+    name: &str,
+    init: Option<&Weights>,
+    args: &RunArgs,
+) -> Result<DetectionEvaluation, Failure> {
+    let config = &recipe.trainer;
+    let train = recipe.data.open_train(config.batch_size, config.seed)?;
+    let val = recipe.data.open_val()?;
+    check_classes(&recipe.model, &train)?;
+    same_categories(&train, &val)?;
+
+    let device = prepare(&recipe.run.device, config)?;
+    let vs = nn::VarStore::new(device);
+    let decay = config.optimizer.weight_decay();
+    let task = DetectionTask::new(&vs, &recipe.model, decay, recipe.test_time)?;
+    if let Some(weights) = init
+        && !goes_on(args, name)?
+    {
+        eprint!("{}", weights.initialise_detector(&vs, &recipe.init)?);
+    }
+    let session = Session::open(args, name, device, recipe, config)?;
+    let folder = session.run.path().to_owned();
+    write_categories(&folder, train.dataset.categories())?;
+    let options = EvaluateOptions {
+        device,
+        precision: config.precision,
+        batches: val.loader.batches(),
+        label: "evaluate".into(),
+        stop: session.stop.clone(),
+    };
+    let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;
+    let mut last = None;
+    let outcome = trainer.fit(&task, &Batches(&train.loader), |_, task| {
+        let evaluation = evaluate_set(task, &val, &options, &folder.join("eval"))?;
+        let rows = evaluation.scores.report()?.rows().to_vec();
+        last = Some(evaluation);
+        Ok::<_, TaskError>(rows)
+    })?;
+    ended(outcome, &folder)?;
+    last.ok_or_else(|| {
+        anyhow::anyhow!(
+            "the run in {} is finished already; evaluate it with deepmim eval",
+            folder.display()
+        )
+        .into()
+    })
+}
+
+fn evaluate_set(
+    task: &DetectionTask,
+    set: &LoadedSet<DetectionDataset>,
+    options: &EvaluateOptions,
+    folder: &Path,
+) -> Result<DetectionEvaluation, engine::EngineError> {
+    evaluate_detector(
+        task,
+        Batches(&set.loader).epoch(0, 0),
+        options,
+        set.dataset.categories(),
+        &set.dataset.source().annotations,
+        folder,
+    )
+}
+
+/// Evaluates trained weights.
+pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
+    let recipe = DetectRecipe::from_text(text, "eval")?;
+    let val = recipe.data.open_val()?;
+    check_classes(&recipe.model, &val)?;
+    let model = Model::restore(&recipe, &args.weights)?;
+    let out = match (&args.out, &model.weights.run) {
+        (Some(out), _) => out.clone(),
+        (None, Some(run)) => run.join("eval"),
+        (None, None) => PathBuf::from("runs").join(format!("{}_eval", text.name())),
+    };
+    let options = EvaluateOptions {
+        device: model.device,
+        precision: recipe.trainer.precision,
+        batches: val.loader.batches(),
+        label: "evaluate".into(),
+        stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
+    };
+    let evaluation = match evaluate_set(&model.task, &val, &options, &out) {
+        Err(engine::EngineError::Stopped) => {
+            return Err(Failure::Interrupted("stopped; nothing was scored".into()));
+        }
+        other => other?,
+    };
+    if args.json {
+        print_json(&evaluation.scores.report()?.to_json())?;
+    } else {
+        print_scores(&evaluation)?;
+    }
+    eprintln!(
+        "{} pictures in {:.0} s; results and tables: {}",
+        evaluation.pictures,
+        evaluation.seconds,
+        out.display()
+    );
+    Ok(())
+}
+
+fn print_scores(evaluation: &DetectionEvaluation) -> Result<(), Failure> {
+    for note in &evaluation.scores.notes {
+        eprintln!("note: {note}");
+    }
+    for summary in evaluation.scores.summaries()? {
+        print_text(&format!("{}:", summary.iou_type.name()))?;
+        print_text(&summary)?;
+    }
+    Ok(())
+}
+
+/// A detector with trained weights.
+struct Model {
+    task: DetectionTask,
+    device: Device,
+    weights: Weights,
+}
+
+impl Model {
+    fn restore(recipe: &DetectRecipe, args: &WeightsArgs) -> anyhow::Result<Self> {
+        let weights = Weights::find(&args.weights, args.dialect, &recipe.init)?;
+        let device = prepare(&recipe.run.device, &recipe.trainer)?;
+        let vs = nn::VarStore::new(device);
+        let decay = recipe.trainer.optimizer.weight_decay();
+        let task = DetectionTask::new(&vs, &recipe.model, decay, recipe.test_time)?;
+        weights.restore(&vs, &recipe.init)?;
+        Ok(Self {
+            task,
+            device,
+            weights,
+        })
+    }
+}

@@ -14,7 +14,8 @@ First both sides say what they find (detections; losses with nothing sampled awa
 where they differ. Then they take turns, a process of some rounds each; medians over all rounds but the first
 of each process are compared, and the largest peak resident memory of its processes (VmHWM). The limit is the
 time that the counted multiplications would take at the rate of one large matrix product, the best of several
-measured between the turns on the same threads; convolutions can be a little faster. `--side detectron2` alone measures detectron2.
+measured between the turns on the same threads; convolutions can be a little faster. `--side detectron2` alone
+measures detectron2.
 
 The Rust side is an example of the crate `detection`:
 

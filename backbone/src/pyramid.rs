@@ -46,7 +46,10 @@ const LARGE_MAP: i64 = 64 * 64;
 /// `weight [outputs, inputs, k, k]`, `k` odd.
 ///
 /// Where a gradient will be asked for on a CPU, a large map is laid out row by row first: oneDNN's
-/// gradient of the weights takes four times as long over a map of 256 x 256 that is channels last.
+/// gradient of the weights takes several times as long over a large map that is channels last.
+///
+/// # Panics
+/// When the shapes do not fit together.
 pub fn convolve_map(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let (kernel, size) = (weight.size()[2], x.size());
     let slow = kernel > 1 && size[2] * size[3] >= LARGE_MAP;

@@ -68,21 +68,7 @@ pub fn check_classification(
     if let [train, val] = parts.as_slice() {
         compare_classes(train, val, &mut findings);
     }
-    let total = parts.iter().map(|part| part.items.len()).sum();
-    let done = AtomicUsize::new(0);
-    let looks: Vec<Vec<Look>> = parts
-        .iter()
-        .map(|part| {
-            let items = part.items.par_iter();
-            items
-                .map(|(name, _)| {
-                    let look = look(&part.root.join(name));
-                    progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
-                    look
-                })
-                .collect()
-        })
-        .collect();
+    let looks = look_at_all(&parts, progress);
     let splits = parts
         .iter()
         .zip(&looks)
@@ -94,6 +80,26 @@ pub fn check_classification(
         splits,
         findings: findings.all,
     })
+}
+
+/// Reads every picture of every part on all cores; `progress` as in [`check_classification`].
+pub(crate) fn look_at_all(
+    parts: &[impl AsRef<Part> + Sync],
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Vec<Vec<Look>> {
+    let total = parts.iter().map(|part| part.as_ref().items.len()).sum();
+    let done = AtomicUsize::new(0);
+    let look_at = |part: &Part| {
+        let items = part.items.par_iter();
+        items
+            .map(|(name, _)| {
+                let look = look(&part.root.join(name));
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+                look
+            })
+            .collect()
+    };
+    parts.iter().map(|part| look_at(part.as_ref())).collect()
 }
 
 /// Findings as they come.
@@ -129,6 +135,12 @@ pub(crate) struct Part {
     /// Path under the root and label of each picture.
     pub(crate) items: Vec<(String, i64)>,
     pub(crate) classes: Vec<Class>,
+}
+
+impl AsRef<Part> for Part {
+    fn as_ref(&self) -> &Self {
+        self
+    }
 }
 
 impl Part {
@@ -394,7 +406,7 @@ thread_local! {
     static READING: std::cell::RefCell<(Vec<u8>, RgbImage)> = std::cell::RefCell::default();
 }
 
-pub(crate) fn look(path: &Path) -> Look {
+fn look(path: &Path) -> Look {
     READING.with_borrow_mut(|(bytes, image)| {
         if let Err(source) = read_into(path, bytes) {
             return Look {

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use eval::Strictness;
 use eval::coco::{AnnotationFile, Category, Id, ListedObject};
@@ -10,7 +9,7 @@ use rayon::prelude::*;
 
 use super::dataset::DetectionSource;
 use super::faults::{Fault, Faults, Surroundings};
-use crate::check::{Findings, Look, Part, find_duplicates, look};
+use crate::check::{Findings, Look, Part, find_duplicates, look_at_all};
 use crate::codec::Colour;
 use crate::error::DataError;
 use crate::report::{CheckReport, Severity, SplitSummary};
@@ -67,21 +66,7 @@ pub fn check_detection(
     if let [train, val] = parts.as_slice() {
         compare_categories(train, val, &mut findings);
     }
-    let total = parts.iter().map(|part| part.file.images.len()).sum();
-    let done = AtomicUsize::new(0);
-    let looks: Vec<Vec<Look>> = parts
-        .iter()
-        .map(|part| {
-            let names = part.part.items.par_iter();
-            names
-                .map(|(name, _)| {
-                    let look = look(&part.source.images.join(name));
-                    progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
-                    look
-                })
-                .collect()
-        })
-        .collect();
+    let looks = look_at_all(&parts, progress);
     let mut splits = Vec::new();
     for (part, looks) in parts.iter().zip(&looks) {
         let mut summary = part.check_pictures(looks, &mut findings);
@@ -95,6 +80,12 @@ pub fn check_detection(
         splits,
         findings: findings.all,
     })
+}
+
+impl AsRef<Part> for Read {
+    fn as_ref(&self) -> &Part {
+        &self.part
+    }
 }
 
 impl Read {

@@ -4,7 +4,12 @@ use std::path::PathBuf;
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    let sources = ["src/shim.cpp", "src/attention.cpp", "src/roi_align.cpp"];
+    let sources = [
+        "src/shim.cpp",
+        "src/attention.cpp",
+        "src/biased_attention.cpp",
+        "src/roi_align.cpp",
+    ];
     for file in sources.iter().chain(&["src/guarded.h"]) {
         println!("cargo:rerun-if-changed={file}");
     }

@@ -12,6 +12,7 @@ use tch::{Tensor, nn};
 use crate::config::{Activation, mlp_width};
 use crate::layers::{DropPath, LayerNorm, LayerScale, Linear};
 use crate::relative::{MapAttention, RelativePositions};
+use crate::relative_bias::BiasTable;
 
 /// What a block is made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,6 +52,7 @@ pub struct Block {
     heads: i64,
     activation: Activation,
     relative: Option<RelativePositions>,
+    bias: Option<BiasTable>,
 }
 
 /// Drop-path factors of the two branches, where any.
@@ -83,7 +85,15 @@ impl Block {
             relative: config
                 .map
                 .map(|map| RelativePositions::new(&attn, &map, width / config.heads)),
+            bias: None,
         }
+    }
+
+    /// Adds a bias to the scores of attention. Tables may share their storage with other blocks.
+    #[must_use]
+    pub(crate) fn with_bias(mut self, table: BiasTable) -> Self {
+        self.bias = Some(table);
+        self
     }
 
     /// A feature map, as attention within windows takes it: `[B, H, W, C] -> [B, H, W, C]`; with
@@ -184,6 +194,15 @@ impl Block {
         [batch, tokens, width]: [i64; 3],
         queries: Option<&Range<i64>>,
     ) -> Tensor {
+        if let Some(table) = &self.bias {
+            let qkv = self.qkv.forward(rows).view([batch, tokens, 3 * width]);
+            let out = table.attend(&qkv, self.heads);
+            return match queries {
+                Some(part) => out.narrow(1, part.start, part.end - part.start),
+                None => out,
+            }
+            .reshape([-1, width]);
+        }
         let head = width / self.heads;
         // Unbinding the middle dimension (and not one moved to the front) lets the backward pass
         // write the three gradients side by side in one copy.
@@ -246,6 +265,7 @@ impl Block {
             heads: self.heads,
             activation: self.activation,
             relative: self.relative.as_ref().map(RelativePositions::shallow_clone),
+            bias: self.bias.as_ref().map(BiasTable::shallow_clone),
         }
     }
 }

@@ -73,6 +73,17 @@ pub struct WindowConfig {
     pub pretrain_image_size: i64,
 }
 
+/// Learnt biases on the scores of attention, one for each distance of two places and head, for
+/// segmentation (BEiT, arXiv 2106.08254; DeepMIM `Segmentation/backbone/mae.py`). They start at zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RelativeBias {
+    /// Each block has a table of its own.
+    PerBlock,
+    /// One table for all blocks.
+    Shared,
+}
+
 /// A ViT trunk. In a configuration file `preset` may stand for `width`, `depth` and `heads`; written
 /// out, the three numbers are always there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,6 +123,9 @@ pub struct VitConfig {
     pub layer_scale: Option<f64>,
     /// Keep only each block's input in training and recompute the rest in the backward pass.
     pub activation_checkpointing: bool,
+    /// Relative position biases; none where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative_bias: Option<RelativeBias>,
     /// Windows of attention, for detection; none where every block attends to all tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub windows: Option<WindowConfig>,
@@ -153,6 +167,7 @@ struct VitFields {
     #[serde(default)]
     activation_checkpointing: bool,
     windows: Option<WindowConfig>,
+    relative_bias: Option<RelativeBias>,
 }
 
 mod defaults {
@@ -217,6 +232,7 @@ impl TryFrom<VitFields> for VitConfig {
             layer_scale: fields.layer_scale,
             activation_checkpointing: fields.activation_checkpointing,
             windows: fields.windows,
+            relative_bias: fields.relative_bias,
         };
         config.check()?;
         Ok(config)
@@ -247,6 +263,7 @@ impl VitConfig {
             layer_scale: None,
             activation_checkpointing: false,
             windows: None,
+            relative_bias: None,
         }
     }
 
@@ -376,6 +393,11 @@ impl VitConfig {
                 "pre_norm"
             };
             return refuse(field, &true, "must be false in a trunk with windows");
+        }
+        if self.relative_bias.is_some() {
+            let problem =
+                "a trunk with windows has relative positions of its own; leave the key out";
+            return refuse("relative_bias", &"(given)", problem);
         }
         Ok(())
     }

@@ -96,13 +96,13 @@ pub struct FeatureLevel {
 
 /// Doubles height and width: parameters `weight [inputs, outputs, 2, 2]` and `bias [outputs]`.
 #[derive(Debug)]
-struct Doubling {
+pub(crate) struct Doubling {
     weight: Tensor,
     bias: Tensor,
 }
 
 impl Doubling {
-    fn new(path: &nn::Path, inputs: i64, outputs: i64) -> Self {
+    pub(crate) fn new(path: &nn::Path, inputs: i64, outputs: i64) -> Self {
         let init = default_conv_init(outputs * 4);
         Self {
             weight: path.var("weight", &[inputs, outputs, 2, 2], init),
@@ -110,7 +110,7 @@ impl Doubling {
         }
     }
 
-    fn forward(&self, x: &Tensor) -> Tensor {
+    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         x.conv_transpose2d(
             &self.weight,
             Some(&self.bias),

@@ -10,11 +10,12 @@ use tch::{Tensor, nn, nn::Init};
 
 use crate::BackboneError;
 use crate::block::{Block, BlockConfig};
-use crate::config::{Position, VitConfig};
+use crate::config::{Position, RelativeBias, VitConfig};
 use crate::layers::LayerNorm;
 use crate::patch::PatchEmbed;
 use crate::positions::{position_map, sincos_2d};
 use crate::relative::MapAttention;
+use crate::relative_bias::BiasTable;
 
 /// A ViT trunk with its parameters, named as timm and MAE name them.
 #[derive(Debug)]
@@ -48,6 +49,11 @@ impl Vit {
             }
             Position::Learnable => path.var("pos_embed", &[1, rows, width], token),
         };
+        let bias_table = |path: &nn::Path| BiasTable::new(path, [config.grid(); 2], config.heads);
+        let shared_bias = match config.relative_bias {
+            Some(RelativeBias::Shared) => Some(bias_table(&(path / "rel_pos_bias"))),
+            _ => None,
+        };
         let blocks = (0..config.depth)
             .map(|index| {
                 let block = BlockConfig {
@@ -64,7 +70,15 @@ impl Vit {
                         map_size: config.grid(),
                     }),
                 };
-                Block::new(&(path / "blocks" / index), &block)
+                let path = path / "blocks" / index;
+                let block = Block::new(&path, &block);
+                match (config.relative_bias, &shared_bias) {
+                    (Some(RelativeBias::PerBlock), _) => {
+                        block.with_bias(bias_table(&(path / "attn")))
+                    }
+                    (_, Some(table)) => block.with_bias(table.shallow_clone()),
+                    _ => block,
+                }
             })
             .collect();
         let norm = |name| LayerNorm::new(&(path / name), width, config.norm_eps);

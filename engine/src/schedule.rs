@@ -2,7 +2,8 @@
 //!
 //! Source: facebookresearch/mae `util/lr_sched.py` and the `blr` rule of its `main_*.py`;
 //! detectron2 `solver/lr_scheduler.py` (`WarmupParamScheduler`) over fvcore's
-//! `MultiStepParamScheduler`.
+//! `MultiStepParamScheduler`; mmcv 1.x `runner/hooks/lr_updater.py` (`PolyLrUpdaterHook`) and mmengine
+//! `optim/scheduler/param_scheduler.py` (`PolyParamScheduler` behind `LinearParamScheduler`).
 
 use serde::{Deserialize, Serialize};
 
@@ -52,8 +53,39 @@ pub enum ScheduleConfig {
         #[serde(default = "thousandth")]
         warmup_factor: f64,
     },
+    /// Linear warm-up while the rate falls as a power of the steps that are left, to `min_lr` in step
+    /// `steps`. Counted in optimiser steps, as mmsegmentation's recipes are.
+    Poly {
+        /// Learning rate per 256 samples of the effective batch. Give this or `lr`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base_lr: Option<f64>,
+        /// The learning rate itself, whatever the batch. Give this or `base_lr`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lr: Option<f64>,
+        /// Length of the whole schedule in steps; the last rate holds from there on.
+        steps: u64,
+        /// 1 falls along a straight line.
+        #[serde(default = "one")]
+        power: f64,
+        /// Learning rate at the end, absolute.
+        #[serde(default)]
+        min_lr: f64,
+        /// Length of the warm-up in steps.
+        #[serde(default)]
+        warmup_steps: u64,
+        /// Share of the rate at which the warm-up begins.
+        #[serde(default = "thousandth")]
+        warmup_factor: f64,
+        /// The rate begins to fall after the warm-up, as in mmsegmentation 1.x, not in step 0, as in
+        /// 0.x.
+        #[serde(default)]
+        falls_after_warmup: bool,
+    },
 }
 
+fn one() -> f64 {
+    1.0
+}
 fn tenth() -> f64 {
     0.1
 }
@@ -68,7 +100,9 @@ impl ScheduleConfig {
     /// When not exactly one of `base_lr` and `lr` is given, or a number is out of range.
     pub fn resolve(&self, effective_batch: usize, epochs: u64) -> Result<Schedule, EngineError> {
         let refuse = |what: String| Err(EngineError::Config(format!("schedule: {what}")));
-        let (Self::Cosine { base_lr, lr, .. } | Self::MultiStep { base_lr, lr, .. }) = self;
+        let (Self::Cosine { base_lr, lr, .. }
+        | Self::MultiStep { base_lr, lr, .. }
+        | Self::Poly { base_lr, lr, .. }) = self;
         let peak = match (base_lr, lr) {
             (Some(base), None) => base * effective_batch as f64 / BASE_BATCH,
             (None, Some(lr)) => *lr,
@@ -117,11 +151,7 @@ impl ScheduleConfig {
                 if !(gamma.is_finite() && *gamma > 0.0) {
                     return refuse(format!("gamma is {gamma}; it must be above 0"));
                 }
-                if !(0.0..=1.0).contains(warmup_factor) {
-                    return refuse(format!(
-                        "warmup_factor is {warmup_factor}; it must lie between 0 and 1"
-                    ));
-                }
+                check_warmup_factor(*warmup_factor)?;
                 Ok(Schedule::MultiStep {
                     peak,
                     milestones: milestones.clone(),
@@ -130,8 +160,50 @@ impl ScheduleConfig {
                     warmup_factor: *warmup_factor,
                 })
             }
+            Self::Poly {
+                steps,
+                power,
+                min_lr,
+                warmup_steps,
+                warmup_factor,
+                falls_after_warmup,
+                ..
+            } => {
+                if warmup_steps >= steps {
+                    return refuse(format!(
+                        "steps is {steps}; it must be more than the warm-up of {warmup_steps} steps"
+                    ));
+                }
+                if !(power.is_finite() && *power > 0.0) {
+                    return refuse(format!("power is {power}; it must be above 0"));
+                }
+                if !(min_lr.is_finite() && (0.0..=peak).contains(min_lr)) {
+                    return refuse(format!(
+                        "min_lr is {min_lr}; it must lie between 0 and the learning rate, {peak}"
+                    ));
+                }
+                check_warmup_factor(*warmup_factor)?;
+                Ok(Schedule::Poly {
+                    peak,
+                    min: *min_lr,
+                    power: *power,
+                    steps: *steps,
+                    warmup: *warmup_steps,
+                    warmup_factor: *warmup_factor,
+                    falls_after_warmup: *falls_after_warmup,
+                })
+            }
         }
     }
+}
+
+fn check_warmup_factor(factor: f64) -> Result<(), EngineError> {
+    if (0.0..=1.0).contains(&factor) {
+        return Ok(());
+    }
+    Err(EngineError::Config(format!(
+        "schedule: warmup_factor is {factor}; it must lie between 0 and 1"
+    )))
 }
 
 /// A schedule with all numbers known.
@@ -162,6 +234,24 @@ pub enum Schedule {
         warmup: u64,
         /// Share of `peak` in step 0.
         warmup_factor: f64,
+    },
+    /// `(peak - min) * (1 - progress)^power + min`, times a factor that rises from `warmup_factor` to 1
+    /// over `warmup` steps.
+    Poly {
+        /// Highest learning rate.
+        peak: f64,
+        /// Learning rate at the end.
+        min: f64,
+        /// Exponent.
+        power: f64,
+        /// Length of the whole schedule in steps.
+        steps: u64,
+        /// Warm-up length in steps.
+        warmup: u64,
+        /// Factor in step 0.
+        warmup_factor: f64,
+        /// Progress counts from the end of the warm-up.
+        falls_after_warmup: bool,
     },
 }
 
@@ -197,6 +287,31 @@ impl Schedule {
                     let reached = milestones.iter().filter(|&&first| first <= step).count();
                     peak * gamma.powi(reached as i32)
                 }
+            }
+            &Self::Poly {
+                peak,
+                min,
+                power,
+                steps,
+                warmup,
+                warmup_factor,
+                falls_after_warmup,
+            } => {
+                // mmengine reaches the end of warm-up and fall in the last step of each, mmcv one later.
+                let (from, early) = match falls_after_warmup {
+                    true => (warmup, 1),
+                    false => (0, 0),
+                };
+                let last = (steps - from - early).max(1);
+                let passed = step.saturating_sub(from).min(last);
+                let left = 1.0 - passed as f64 / last as f64;
+                let rate = (peak - min) * left.powf(power) + min;
+                if step >= warmup {
+                    return rate;
+                }
+                let last = warmup - early;
+                let progress = step as f64 / last.max(1) as f64;
+                rate * (warmup_factor * (1.0 - progress) + progress)
             }
         }
     }
@@ -308,6 +423,50 @@ mod tests {
                     (got - wanted.as_f64().unwrap()).abs() <= 1e-12,
                     "step {step}: {got:e} instead of {wanted}"
                 );
+            }
+        }
+    }
+
+    /// Recorded from mmengine's schedulers (the rate falls after the warm-up), and the formula of the
+    /// older mmcv's hook, by which DeepMIM's segmentation was trained.
+    #[test]
+    fn every_recorded_poly_matches() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../parity/golden/augment/schedule_poly.json"
+        );
+        let table: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let cases = table["cases"].as_array().unwrap();
+        assert!(!cases.is_empty());
+        for case in cases {
+            let number = |key: &str| case[key].as_f64().unwrap();
+            let whole = |key: &str| case[key].as_u64().unwrap();
+            for (column, falls_after_warmup) in [
+                ("lr_per_iteration_mmengine", true),
+                ("lr_per_iteration_mmcv1_formula", false),
+            ] {
+                let config = ScheduleConfig::Poly {
+                    base_lr: None,
+                    lr: Some(number("lr")),
+                    steps: whole("max_iters"),
+                    power: number("power"),
+                    min_lr: number("min_lr"),
+                    warmup_steps: whole("warmup_iters"),
+                    warmup_factor: number("warmup_ratio"),
+                    falls_after_warmup,
+                };
+                let schedule = config.resolve(16, 1).unwrap();
+                let wanted = case[column].as_array().unwrap();
+                assert_eq!(wanted.len() as u64, whole("max_iters"));
+                for (step, wanted) in (0..).zip(wanted) {
+                    let wanted = wanted.as_f64().unwrap();
+                    let got = schedule.lr(f64::NAN, step);
+                    assert!(
+                        (got - wanted).abs() <= 1e-12 * number("lr"),
+                        "{column}, step {step}: {got:e} instead of {wanted:e}"
+                    );
+                }
             }
         }
     }

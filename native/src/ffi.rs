@@ -66,6 +66,14 @@ unsafe extern "C" {
         heads: i64,
         output: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub fn deepmim_biased_attention(
+        qkv: *const C_tensor,
+        table: *const C_tensor,
+        heads: i64,
+        rows: i64,
+        columns: i64,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub fn deepmim_roi_align(
         features: *const C_tensor,
         rois: *const C_tensor,

@@ -6,16 +6,18 @@
 //! - [`clear_grad`]: a gradient that is none, not zero;
 //! - [`keep_freed_memory`]: spares a training step the page faults of its large tensors;
 //! - [`relative_attention`]: attention over a grid of tokens without a matrix of all pairs;
+//! - [`biased_attention`]: the same with a learnt bias for each distance of two tokens;
 //! - [`roi_align`]: ROIAlign, forward and backward;
 //! - [`load_cuda`]: makes libtorch's CUDA half visible to a program linked against its CPU half.
 //!
-//! This is the only crate with `unsafe` code. The C++ half are `shim.cpp`, `attention.cpp`
-//! and `roi_align.cpp`.
+//! This is the only crate with `unsafe` code. The C++ half are `shim.cpp`, `attention.cpp`,
+//! `biased_attention.cpp` and `roi_align.cpp`.
 
 #![allow(unsafe_code)]
 
 mod attention;
 mod autocast;
+mod biased_attention;
 mod checkpoint;
 mod cuda;
 mod ffi;
@@ -25,6 +27,7 @@ mod roi_align;
 
 pub use attention::relative_attention;
 pub use autocast::Autocast;
+pub use biased_attention::biased_attention;
 pub use checkpoint::checkpoint;
 pub use cuda::load_cuda;
 pub use lists::{

@@ -260,6 +260,7 @@ impl Part {
             smallest_class: self.class_sizes().into_iter().min().unwrap_or(0),
             largest_class: self.class_sizes().into_iter().max().unwrap_or(0),
             objects: None,
+            labels: None,
             unreadable: 0,
             grey: 0,
             cmyk: 0,

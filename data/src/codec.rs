@@ -2,7 +2,8 @@
 //!
 //! Pixels equal Pillow's `Image.open(file).convert("RGB")`: JPEG through libjpeg-turbo with the slow
 //! integer DCT and smooth chroma upsampling, CMYK by Pillow's own formula; PNG and the other formats
-//! through OpenCV's image codecs. No other file names either library, but for the letters on overlays.
+//! through OpenCV's image codecs. No other file names either library,
+//! but for the letters on overlays and what segmentation resizes and recolours as OpenCV does.
 //!
 //! Also as Pillow: a file whose data end too early is an error, one with merely odd data (libjpeg
 //! "warnings") is not; a 16-bit grey PNG is clipped, not scaled, to 255.
@@ -47,6 +48,17 @@ pub struct PictureInfo {
     pub orientation: u8,
     /// The decoder's complaint about a picture it decoded all the same.
     pub warning: Option<String>,
+}
+
+impl PictureInfo {
+    /// Width and height turned upright: orientations 5 to 8 lie on their side.
+    pub(crate) fn upright(&self, width: usize, height: usize) -> (usize, usize) {
+        if self.orientation > 4 {
+            (height, width)
+        } else {
+            (width, height)
+        }
+    }
 }
 
 thread_local! {

@@ -25,6 +25,7 @@ mod pending;
 mod recipe;
 mod report;
 mod resize;
+pub mod segmentation;
 mod synth;
 mod transform;
 mod transform_config;
@@ -50,8 +51,17 @@ pub use instance::{DetectionSample, Instance, InstanceMask};
 pub use loader::{EpochIter, Loader, LoaderConfig};
 pub use normalise::ColourStatistics;
 pub use recipe::{ClassificationData, LoadedSet, PictureData};
-pub use report::{CheckReport, Finding, ObjectSummary, Severity, SplitSummary};
+pub use report::{
+    CheckReport, ClassShare, Finding, LabelSummary, ObjectSummary, Severity, SplitSummary,
+};
 pub use resize::{CropBox, resize, resize_crop, resize_crop_into, resize_window_into};
+pub use segmentation::{
+    CocoLabelsConfig, CocoLabelsSummary, IGNORED, SegmentationCheckOptions, SegmentationData,
+    SegmentationDataset, SegmentationEvalTransform, SegmentationLabels, SegmentationSample,
+    SegmentationSource, SegmentationTrainTransform, SynthSegmentationConfig,
+    SynthSegmentationSummary, check_segmentation, class_palette, coco_labels, draw_labels,
+    segmentation_input, synth_segmentation, write_label_png, write_palette_png,
+};
 pub use synth::{PictureFormat, SynthClassificationConfig, SynthSummary, synth_classification};
 pub use transform::Transform;
 pub use transform_config::{EvalTransformConfig, TrainCrop, TrainTransformConfig};

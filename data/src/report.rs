@@ -49,8 +49,62 @@ pub struct ObjectSummary {
     pub empty_pictures: usize,
 }
 
+/// How often a class occurs in the label maps of a segmentation data set.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClassShare {
+    /// Its name, or its number.
+    pub name: String,
+    /// Pixels of it.
+    pub pixels: u64,
+    /// Share of the pixels that have a class, 0 to 1.
+    pub share: f64,
+    /// Label maps that have it.
+    pub pictures: usize,
+}
+
+/// What the label maps of one part of a segmentation data set hold.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LabelSummary {
+    /// Label maps that can be read.
+    pub maps: usize,
+    /// Their pixels.
+    pub pixels: u64,
+    /// Share of pixels that are ignored, 0 to 1.
+    pub ignored: f64,
+    /// All classes in class order.
+    pub classes: Vec<ClassShare>,
+}
+
+impl LabelSummary {
+    /// Classes shown in text; JSON has all.
+    const SHOWN: usize = 12;
+}
+
+impl fmt::Display for LabelSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} label maps, {:.1} % of the pixels ignored",
+            self.maps,
+            100.0 * self.ignored
+        )?;
+        let mut classes: Vec<&ClassShare> = self.classes.iter().collect();
+        classes.sort_by_key(|class| std::cmp::Reverse(class.pixels));
+        classes.retain(|class| class.pixels > 0);
+        for (place, class) in classes.iter().take(Self::SHOWN).enumerate() {
+            let before = if place == 0 { "; " } else { ", " };
+            write!(f, "{before}{} {:.1} %", class.name, 100.0 * class.share)?;
+        }
+        if let Some(rest) = classes.get(Self::SHOWN..).filter(|rest| !rest.is_empty()) {
+            let share: f64 = rest.iter().map(|class| class.share).sum();
+            write!(f, ", {} others {:.1} %", rest.len(), 100.0 * share)?;
+        }
+        Ok(())
+    }
+}
+
 /// Counts of one part of a data set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SplitSummary {
     /// `train` or `val`.
     pub split: String,
@@ -60,13 +114,16 @@ pub struct SplitSummary {
     pub classes: usize,
     /// Pictures.
     pub pictures: usize,
-    /// Fewest pictures a class has; fewest objects in a detection data set.
+    /// Fewest pictures a class has or occurs in; fewest objects in a detection data set.
     pub smallest_class: usize,
-    /// Most pictures a class has; most objects in a detection data set.
+    /// Most pictures a class has or occurs in; most objects in a detection data set.
     pub largest_class: usize,
     /// Objects, in a detection data set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<ObjectSummary>,
+    /// Labels, in a segmentation data set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelSummary>,
     /// Pictures that cannot be read.
     pub unreadable: usize,
     /// Pictures with one channel.
@@ -82,7 +139,7 @@ pub struct SplitSummary {
 }
 
 /// Everything a check found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CheckReport {
     /// One entry for each part looked at.
     pub splits: Vec<SplitSummary>,
@@ -146,6 +203,9 @@ impl fmt::Display for CheckReport {
                     o.crowds,
                     o.empty_pictures
                 )?;
+            }
+            if let Some(labels) = &split.labels {
+                writeln!(f, "{}: {labels}", split.split)?;
             }
         }
         for finding in &self.findings {

@@ -138,6 +138,7 @@ impl Read {
             smallest_class: 0,
             largest_class: 0,
             objects: None,
+            labels: None,
             unreadable: 0,
             grey: 0,
             cmyk: 0,
@@ -195,12 +196,7 @@ impl Read {
                     path.display()
                 ));
             }
-            // Orientations 5 to 8 lie on their side.
-            let upright = if picture.info.orientation > 4 {
-                (picture.height, picture.width)
-            } else {
-                (picture.width, picture.height)
-            };
+            let upright = picture.info.upright(picture.width, picture.height);
             let told = (image.width as usize, image.height as usize);
             if told.0 == 0 || told.1 == 0 {
                 unsized_.push(format!(

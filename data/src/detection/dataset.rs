@@ -348,7 +348,7 @@ impl DetectionDataset {
 }
 
 /// How messages call an annotation.
-pub(super) fn called(object: &ListedObject, number: usize) -> String {
+pub(crate) fn called(object: &ListedObject, number: usize) -> String {
     match &object.id {
         Some(id) => format!("annotation {number} (id {id})"),
         None => format!("annotation {number}"),

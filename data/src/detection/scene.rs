@@ -16,7 +16,7 @@ const SMALLEST: f32 = 5.0;
 
 /// What one annotation describes: an object, or a crowd of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Group {
+pub(crate) struct Group {
     /// Index of the shape, which is the class.
     pub class: usize,
     pub crowd: bool,
@@ -28,7 +28,7 @@ pub(super) struct Group {
 
 /// A picture and its objects.
 #[derive(Debug)]
-pub(super) struct Scene {
+pub(crate) struct Scene {
     pub image: RgbImage,
     pub groups: Vec<Group>,
     /// For each pixel the group it shows, plus one; 0 for the background.
@@ -133,11 +133,7 @@ impl Scene {
                 *pixel = backdrop.colour(place[0], place[1]).map(|v| v.round() as u8);
             }
         }
-        let mut scene = Self {
-            image,
-            groups: Vec::new(),
-            owner: vec![0; width * height],
-        };
+        let mut scene = Self::on(image);
         if crowd {
             scene.add_crowd(classes, rng);
         }
@@ -149,7 +145,17 @@ impl Scene {
         scene
     }
 
-    fn add_object(&mut self, classes: usize, rng: &mut ChaCha8Rng) {
+    /// Nothing but a background.
+    pub(crate) fn on(image: RgbImage) -> Self {
+        Self {
+            owner: vec![0; image.width * image.height],
+            image,
+            groups: Vec::new(),
+        }
+    }
+
+    /// Adds an object of one of the first `classes` shapes, where there is room for it.
+    pub(crate) fn add_object(&mut self, classes: usize, rng: &mut ChaCha8Rng) {
         let (width, height) = (self.image.width, self.image.height);
         let class = rng.random_range(0..classes);
         let side = width.min(height) as f32;

@@ -60,7 +60,7 @@ pub use segmentation::{
     SegmentationDataset, SegmentationEvalTransform, SegmentationLabels, SegmentationSample,
     SegmentationSource, SegmentationTrainTransform, SynthSegmentationConfig,
     SynthSegmentationSummary, check_segmentation, class_palette, coco_labels, draw_labels,
-    segmentation_input, synth_segmentation, write_label_png, write_palette_png,
+    segmentation_views, synth_segmentation, write_label_png, write_palette_png,
 };
 pub use synth::{PictureFormat, SynthClassificationConfig, SynthSummary, synth_classification};
 pub use transform::Transform;

@@ -12,7 +12,7 @@ use deepmim_data::segmentation::{
     PhotometricChange, rescaled_size, resized_labels, resized_picture,
 };
 use deepmim_data::{
-    Orientation, RgbImage, SegmentationEvalTransform, decode_file, segmentation_input,
+    Orientation, RgbImage, SegmentationEvalTransform, decode_file, segmentation_views,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -129,8 +129,9 @@ fn photographs_become_what_mmcv_makes_of_them() {
             let transform = SegmentationEvalTransform {
                 long_side,
                 short_side,
+                ratios: vec![1.0],
             };
-            let resized = segmentation_input(&image, &transform);
+            let resized = segmentation_views(&image, &transform).unwrap().remove(0);
             let told = &expected[&file][key];
             assert_eq!(
                 (resized.height, resized.width),

@@ -94,7 +94,7 @@ impl SegmentationTrainTransform {
 }
 
 /// How a picture is prepared for evaluation and prediction: resized, its shape kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SegmentationEvalTransform {
     /// What the longer side becomes at most, in pixels.
@@ -103,6 +103,10 @@ pub struct SegmentationEvalTransform {
     /// What the shorter side becomes at most, in pixels.
     #[serde(default = "default_short_side")]
     pub short_side: usize,
+    /// Ratios by which both sides are multiplied: a picture is looked at once for each of them, and what is
+    /// found is averaged.
+    #[serde(default = "default_ratios")]
+    pub ratios: Vec<f64>,
 }
 
 impl Default for SegmentationEvalTransform {
@@ -110,6 +114,7 @@ impl Default for SegmentationEvalTransform {
         Self {
             long_side: default_long_side(),
             short_side: default_short_side(),
+            ratios: default_ratios(),
         }
     }
 }
@@ -120,7 +125,18 @@ impl SegmentationEvalTransform {
     /// # Errors
     /// When a value is out of range.
     pub fn check(&self, section: &str) -> Result<(), DataError> {
-        check_sides(section, self.long_side, self.short_side)
+        check_sides(section, self.long_side, self.short_side)?;
+        let usable = |ratio: &f64| *ratio > 0.0 && *ratio <= 16.0 && self.short_side as f64 * ratio >= 1.0;
+        if self.ratios.is_empty() || !self.ratios.iter().all(usable) {
+            return Err(DataError::config(
+                format!("{section}.ratios"),
+                format!(
+                    "{:?} must be at least one factor above 0 and at most 16 that leaves a pixel",
+                    self.ratios
+                ),
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -156,6 +172,10 @@ fn default_short_side() -> usize {
 
 fn default_ratio() -> [f64; 2] {
     [0.5, 2.0]
+}
+
+fn default_ratios() -> Vec<f64> {
+    vec![1.0]
 }
 
 fn default_category_max_ratio() -> f64 {
@@ -204,5 +224,13 @@ mod tests {
         assert!(problem(|t| t.ratio = [0.001, 0.5]).contains("is no pixel"));
         assert!(problem(|t| t.category_max_ratio = 0.0).contains("category_max_ratio: 0"));
         assert!(problem(|t| t.flip = f64::NAN).contains("train_transform.flip"));
+        for ratios in [vec![], vec![1.0, 0.0], vec![f64::NAN]] {
+            let eval = SegmentationEvalTransform {
+                ratios,
+                ..SegmentationEvalTransform::default()
+            };
+            let error = eval.check("data.eval_transform").unwrap_err().to_string();
+            assert!(error.starts_with("data.eval_transform.ratios"), "{error}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::label_file::label_png_size;
 use super::numbering::{Numbering, SegmentationLabels};
 use super::pairs::{Pair, Pairs, SegmentationSource};
 use super::palette::class_palette;
-use super::transform::segmentation_input;
+use super::transform::segmentation_views;
 use crate::codec::{Orientation, decode_bytes};
 use crate::dataset::Dataset;
 use crate::error::DataError;
@@ -22,6 +22,8 @@ use crate::image::RgbImage;
 pub struct SegmentationSample {
     /// The pixels, not normalised and not padded.
     pub image: RgbImage,
+    /// In evaluation the picture at the further ratios of the transform, prepared in the same way.
+    pub further_views: Vec<RgbImage>,
     /// In training the class of each pixel of `image`, row by row; [`IGNORED`](super::IGNORED) where it counts
     /// for nothing. None in evaluation.
     pub labels: Option<Vec<u8>>,
@@ -226,6 +228,7 @@ impl Dataset for SegmentationDataset {
     fn sample(&self, index: usize, seed: u64) -> Result<SegmentationSample, DataError> {
         let picture = self.picture(index)?;
         let size = (picture.width, picture.height);
+        let mut further_views = Vec::new();
         let (image, labels) = match &self.transform {
             Kind::Train(transform) => {
                 let labels = self.labels(index, size)?;
@@ -236,11 +239,14 @@ impl Dataset for SegmentationDataset {
                 let label = self.label_path(index);
                 let found = label_png_size(&label)?;
                 check_size(&label, found, &self.picture_path(index), size)?;
-                (segmentation_input(&picture, transform), None)
+                let mut views = segmentation_views(&picture, transform)?;
+                further_views = views.split_off(1);
+                (views.remove(0), None)
             }
         };
         Ok(SegmentationSample {
             image,
+            further_views,
             labels,
             original_size: (picture.height, picture.width),
             name: self.pairs[index].picture.clone(),

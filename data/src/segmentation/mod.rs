@@ -31,4 +31,4 @@ pub use palette::class_palette;
 pub use photometric::PhotometricChange;
 pub use recipe::SegmentationData;
 pub use synth::{SynthSegmentationConfig, SynthSegmentationSummary, synth_segmentation};
-pub use transform::{rescaled_size, resized_labels, resized_picture, segmentation_input};
+pub use transform::{rescaled_size, resized_labels, resized_picture, segmentation_views};

@@ -110,21 +110,21 @@ fn is_varied(labels: &[u8], most: f64) -> bool {
     present > 1 && f64::from(largest) / f64::from(all) < most
 }
 
-/// What a model is shown of a picture in evaluation and prediction: resized, not normalised or padded.
-/// [`RgbImage::flip`] mirrors it.
+/// What a model is shown of a picture in evaluation and prediction: the picture at each of the transform's
+/// ratios, not normalised or padded. [`RgbImage::flip`] mirrors one.
 ///
-/// # Panics
-/// When the picture has no pixels.
-pub fn segmentation_input(image: &RgbImage, transform: &SegmentationEvalTransform) -> RgbImage {
-    let size = rescaled_size(
-        (image.width, image.height),
-        transform.long_side,
-        transform.short_side,
-    );
-    match resized_picture(image, size) {
-        Ok(resized) => resized,
-        Err(error) => panic!("a picture with pixels can be resized: {error}"),
-    }
+/// # Errors
+/// As [`resized_picture`].
+pub fn segmentation_views(
+    image: &RgbImage,
+    transform: &SegmentationEvalTransform,
+) -> Result<Vec<RgbImage>, DataError> {
+    let at = |ratio: &f64| {
+        let scaled = |side: usize| (side as f64 * ratio) as usize;
+        let (long, short) = (scaled(transform.long_side), scaled(transform.short_side));
+        resized_picture(image, rescaled_size((image.width, image.height), long, short))
+    };
+    transform.ratios.iter().map(at).collect()
 }
 
 /// A picture resized to a width and height as mmcv resizes it (OpenCV's `INTER_LINEAR`).

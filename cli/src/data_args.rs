@@ -19,11 +19,11 @@ pub enum DataCommand {
     Check(CheckArgs),
     /// Make label maps for segmentation out of COCO instance annotations
     #[command(after_help = "Example:
-  deepmim data labels --annotations instances_train2017.json --images train2017 --out coco_stuffless
-writes coco_stuffless/annotations/train2017/*.png, one grey PNG per picture, and coco_stuffless/classes.txt. In
-a recipe:
-  train = { images = \"train2017\", labels = \"coco_stuffless/annotations/train2017\" }
-  classes = { names = \"coco_stuffless/classes.txt\" }
+  deepmim data labels --annotations coco/annotations/instances_val2017.json --images coco/val2017 --out coco/semantic
+writes coco/semantic/annotations/val2017/*.png, one grey PNG per picture, and coco/semantic/classes.txt. In the
+section [data] of a recipe with root = \"coco\":
+  val = { images = \"val2017\", labels = \"semantic/annotations/val2017\" }
+  classes = { names = \"semantic/classes.txt\" }
 Class 0 is background and the categories follow by ascending id, so reduce_zero_label stays false. Larger
 objects are drawn first, so that smaller ones in front of them stay visible; crowds are ignored (255), but
 where an object lies on them.")]

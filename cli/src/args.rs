@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::data_args::DataCommand;
 use crate::score_args::ScoreCommand;
 
 /// Pre-trains, fine-tunes, evaluates and compares vision transformers.
@@ -313,106 +314,4 @@ pub enum DtypeArg {
     F32,
     F16,
     Bf16,
-}
-
-/// `data …`.
-#[derive(Debug, Subcommand)]
-pub enum DataCommand {
-    /// Make a small data set with real structure, to try things on
-    #[command(subcommand)]
-    Synth(SynthCommand),
-    /// Check a data set: classification (class order, empty classes, unreadable pictures, leaks) or detection (COCO annotations and pictures)
-    #[command(after_help = "Examples:
-  deepmim data check --train cifar10/train --val cifar10/test --classes 10
-  deepmim data check --annotations coco/annotations/instances_train2017.json --images coco/train2017
-  deepmim data check --config configs/imagenet_finetune_mae_b.toml --data imagenet")]
-    Check(CheckArgs),
-}
-
-/// `data synth …`.
-#[derive(Debug, Subcommand)]
-pub enum SynthCommand {
-    /// Class folders of drawn pictures: DIR/train/CLASS/ and DIR/val/CLASS/
-    Classification {
-        /// Folder to make
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
-        /// Number of classes
-        #[arg(long, default_value_t = 10)]
-        classes: usize,
-        /// Training pictures per class
-        #[arg(long, default_value_t = 100)]
-        per_class: usize,
-        /// Validation pictures per class
-        #[arg(long, default_value_t = 30)]
-        val_per_class: usize,
-        /// Side in pixels
-        #[arg(long, default_value_t = 32)]
-        size: usize,
-        /// Random seed: the same seed makes the same files
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-    },
-    /// Pictures of drawn objects with outlines, as COCO has them: DIR/train, DIR/val, DIR/annotations
-    #[command(
-        after_help = "Example:\n  deepmim data synth detection --out shapes --pictures 500 --classes 4"
-    )]
-    Detection {
-        /// Folder to make
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
-        /// Training pictures
-        #[arg(long, default_value_t = 200)]
-        pictures: usize,
-        /// Validation pictures
-        #[arg(long, default_value_t = 50)]
-        val_pictures: usize,
-        /// Number of classes, up to 8
-        #[arg(long, default_value_t = 4)]
-        classes: usize,
-        /// Most objects on a picture
-        #[arg(long, default_value_t = 6)]
-        max_objects: usize,
-        /// Longer side in pixels
-        #[arg(long, default_value_t = 192)]
-        size: usize,
-        /// Random seed: the same seed makes the same files
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-    },
-}
-
-/// `data check`.
-#[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// Classification: training pictures, one folder per class
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["config", "annotations"])]
-    pub train: Option<PathBuf>,
-    /// Classification: validation pictures, one folder per class
-    #[arg(long, value_name = "DIR")]
-    pub val: Option<PathBuf>,
-    /// Detection: COCO annotation file of the training pictures
-    #[arg(long, value_name = "FILE", requires = "images", conflicts_with_all = ["train", "val"])]
-    pub annotations: Option<PathBuf>,
-    /// Detection: folder of the training pictures
-    #[arg(long, value_name = "DIR", requires = "annotations")]
-    pub images: Option<PathBuf>,
-    /// Detection: COCO annotation file of the validation pictures
-    #[arg(long, value_name = "FILE", requires = "annotations")]
-    pub val_annotations: Option<PathBuf>,
-    /// Detection: folder of the validation pictures; default: that of the training pictures
-    #[arg(long, value_name = "DIR", requires = "val_annotations")]
-    pub val_images: Option<PathBuf>,
-    /// Number of classes there should be
-    #[arg(long, value_name = "N")]
-    pub classes: Option<usize>,
-    /// Take the data set from a recipe instead
-    #[arg(long, conflicts_with_all = ["train", "val", "annotations"])]
-    pub config: Option<PathBuf>,
-    /// With --config: folder of the data set
-    #[arg(long, value_name = "DIR", requires = "config")]
-    pub data: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
 }

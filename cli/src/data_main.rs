@@ -1,17 +1,20 @@
 //! `deepmim-data`: the commands that need pictures but no model. Users start `deepmim`, which becomes this.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use data::{
-    CheckOptions, ClassificationConfig, ClassificationData, DetectionCheckOptions, DetectionData,
-    DetectionSource, PictureData, PictureFormat, SynthClassificationConfig, SynthDetectionConfig,
-    check_classification, check_detection, synth_classification, synth_detection,
+    CheckOptions, ClassificationConfig, ClassificationData, CocoLabelsConfig,
+    DetectionCheckOptions, DetectionData, DetectionSource, PictureData, PictureFormat,
+    SegmentationCheckOptions, SegmentationData, SegmentationLabels, SegmentationSource,
+    SynthClassificationConfig, SynthDetectionConfig, SynthSegmentationConfig, check_classification,
+    check_detection, check_segmentation, coco_labels, synth_classification, synth_detection,
+    synth_segmentation,
 };
 use deepmim_cli::{
-    CheckArgs, Cli, Command, DataCommand, Failure, RecipeText, SynthCommand, finish, print_json,
-    print_text,
+    CheckArgs, Cli, Command, DataCommand, Failure, LabelsArgs, RecipeText, SynthCommand, finish,
+    print_json, print_text,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -23,6 +26,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Data(DataCommand::Synth(command)) => synth(&command),
         Command::Data(DataCommand::Check(args)) => check(&args),
+        Command::Data(DataCommand::Labels(args)) => labels(&args),
         _ => Err(anyhow::anyhow!("start this command as deepmim").into()),
     }
 }
@@ -82,40 +86,116 @@ fn synth(command: &SynthCommand) -> Result<(), Failure> {
                 drawn.val.display()
             )
         }
+        SynthCommand::Segmentation {
+            out,
+            pictures,
+            val_pictures,
+            size,
+            classes,
+            max_objects,
+            seed,
+        } => {
+            let config = SynthSegmentationConfig {
+                pictures: *pictures,
+                val_pictures: *val_pictures,
+                size: *size,
+                classes: *classes,
+                max_objects: *max_objects,
+                seed: *seed,
+            };
+            let drawn = synth_segmentation(out, &config)?;
+            format!(
+                "{} pictures of {} classes, {:.1} % of the pixels without one: {} and {}, named in {}",
+                drawn.pictures,
+                drawn.classes.len(),
+                100.0 * drawn.unlabelled,
+                drawn.train.labels.display(),
+                drawn.val.labels.display(),
+                drawn.names.display()
+            )
+        }
     };
     print_text(&told)?;
     Ok(())
+}
+
+fn labels(args: &LabelsArgs) -> Result<(), Failure> {
+    let config = CocoLabelsConfig {
+        annotations: args.annotations.clone(),
+        images: args.images.clone(),
+        out: args.out.clone(),
+        split: args.split.clone(),
+        ignore_background: args.ignore_background,
+        keep_crowds: args.keep_crowds,
+    };
+    let bar = bar("labels");
+    let written = coco_labels(&config, &|done, all| show(&bar, done, all))?;
+    bar.finish_and_clear();
+    for (count, why) in [
+        (written.without_outline, "have no outline"),
+        (
+            written.strays,
+            "belong to pictures that the file does not list",
+        ),
+    ] {
+        if count > 0 {
+            eprintln!(
+                "warning: {}: {count} annotations {why}, and are left out",
+                args.annotations.display()
+            );
+        }
+    }
+    print_text(&format!(
+        "{} label maps with {} objects and {} crowds of {} classes in {}, named in {}",
+        written.pictures,
+        written.objects,
+        written.crowds,
+        written.classes.len(),
+        written.labels.display(),
+        written.names.display()
+    ))?;
+    Ok(())
+}
+
+/// A bar that counts files and vanishes where there is no terminal.
+fn bar(what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let template = format!("{what} {{bar:30}} {{pos}}/{{len}} files, {{eta}} left");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar, done: usize, all: usize) {
+    bar.set_length(all as u64);
+    bar.set_position(done as u64);
 }
 
 /// What `data check` looks at.
 enum Checked {
     Classification(CheckOptions),
     Detection(DetectionCheckOptions),
+    Segmentation(SegmentationCheckOptions),
 }
 
 fn check(args: &CheckArgs) -> Result<(), Failure> {
-    let checked = match (&args.config, &args.annotations) {
-        (Some(path), _) => from_recipe(path, args)?,
-        (None, Some(annotations)) => Checked::Detection(from_files(annotations, args)),
-        (None, None) => Checked::Classification(CheckOptions {
+    let checked = match (&args.config, &args.annotations, &args.labels) {
+        (Some(path), _, _) => from_recipe(path, args)?,
+        (None, Some(annotations), _) => Checked::Detection(from_files(annotations, args)),
+        (None, None, Some(labels)) => Checked::Segmentation(from_folders(labels, args)),
+        (None, None, None) => Checked::Classification(CheckOptions {
             train: args.train.clone().map(ClassificationConfig::folders),
             val: args.val.clone().map(ClassificationConfig::folders),
             expected_classes: args.classes,
         }),
     };
-    let bar = ProgressBar::new(0);
-    if let Ok(style) =
-        ProgressStyle::with_template("check {bar:30} {pos}/{len} pictures, {eta} left")
-    {
-        bar.set_style(style);
-    }
-    let progress = |done: usize, all: usize| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    };
+    let bar = bar("check");
+    let progress = |done: usize, all: usize| show(&bar, done, all);
     let report = match &checked {
         Checked::Classification(options) => check_classification(options, &progress),
         Checked::Detection(options) => check_detection(options, &progress),
+        Checked::Segmentation(options) => check_segmentation(options, &progress),
     }?;
     bar.finish_and_clear();
     if args.json {
@@ -147,6 +227,24 @@ fn from_files(annotations: &Path, args: &CheckArgs) -> DetectionCheckOptions {
     }
 }
 
+fn from_folders(labels: &Path, args: &CheckArgs) -> SegmentationCheckOptions {
+    let source = |images: &Option<PathBuf>, labels: &Path| SegmentationSource {
+        images: images.clone().unwrap_or_default(),
+        labels: labels.to_owned(),
+    };
+    let val = args.val_labels.as_ref();
+    SegmentationCheckOptions {
+        train: Some(source(&args.images, labels)),
+        val: val.map(|labels| source(&args.val_images, labels)),
+        labels: SegmentationLabels {
+            names: args.classes_file.clone(),
+            reduce_zero_label: args.reduce_zero_label,
+            ..SegmentationLabels::default()
+        },
+        expected_classes: args.classes,
+    }
+}
+
 /// The data set of a recipe, and the number of classes its model has.
 fn from_recipe(path: &Path, args: &CheckArgs) -> anyhow::Result<Checked> {
     let mut text = RecipeText::read(path)?;
@@ -170,6 +268,15 @@ fn from_recipe(path: &Path, args: &CheckArgs) -> anyhow::Result<Checked> {
         return Ok(Checked::Detection(DetectionCheckOptions {
             train: Some(data.train.under(&data.root)),
             val: Some(data.val.under(&data.root)),
+            expected_classes,
+        }));
+    }
+    if text.string("task") == Some("segment") {
+        let data: SegmentationData = text.section("data")?;
+        return Ok(Checked::Segmentation(SegmentationCheckOptions {
+            train: Some(data.train.under(&data.root)),
+            val: Some(data.val.under(&data.root)),
+            labels: data.classes.under(&data.root),
             expected_classes,
         }));
     }

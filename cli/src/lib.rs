@@ -5,16 +5,17 @@
 //! `deepmim-data`, for those that need a model `deepmim-model`; both lie beside it.
 
 mod args;
+mod data_args;
 mod failure;
 mod print;
 mod recipe;
 mod score_args;
 
 pub use args::{
-    CheckArgs, CheckpointCommand, Cli, Command, DataCommand, DemoArgs, DialectArg, DtypeArg,
-    EvalArgs, FinetuneArgs, PredictArgs, PretrainArgs, RecipeArgs, RunArgs, SynthCommand,
-    TestTimeArgs, WeightsArgs,
+    CheckpointCommand, Cli, Command, DemoArgs, DialectArg, DtypeArg, EvalArgs, FinetuneArgs,
+    PredictArgs, PretrainArgs, RecipeArgs, RunArgs, TestTimeArgs, WeightsArgs,
 };
+pub use data_args::{CheckArgs, DataCommand, LabelsArgs, SynthCommand};
 pub use failure::{Failure, finish};
 pub use print::{print_json, print_text};
 pub use recipe::RecipeText;

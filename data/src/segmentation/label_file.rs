@@ -119,7 +119,7 @@ fn write(
     };
     let mut encoder = Encoder::new(BufWriter::new(file), columns, rows);
     encoder.set_depth(BitDepth::Eight);
-    // Large areas of one number: the fast setting is within a few per cent of the best.
+    // Large areas of one number become small at any setting.
     encoder.set_compression(Compression::Fast);
     match palette {
         Some(colours) => {

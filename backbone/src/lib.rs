@@ -10,6 +10,8 @@ mod patch;
 mod positions;
 mod pyramid;
 mod relative;
+mod relative_bias;
+mod spline;
 mod vit;
 pub mod weights;
 
@@ -22,4 +24,5 @@ pub use patch::{PatchEmbed, patch_grid, pick_patches};
 pub use positions::{position_map, resample_positions, sincos_2d};
 pub use pyramid::{ChannelNorm, FeatureLevel, NormedConv, SimpleFeaturePyramid, convolve_map};
 pub use relative::MapAttention;
+pub use relative_bias::{relative_bias_index, resample_relative_bias};
 pub use vit::Vit;

@@ -62,8 +62,7 @@ fn segmentor(state: &StateDict, side: i64) -> nn::VarStore {
             _ => {}
         }
         if tensor.kind() == Kind::Int64 {
-            let _ = path
-                .zeros_no_train(last, &size)
+            path.zeros_no_train(last, &size)
                 .set_data(&Tensor::from(7_i64));
         } else {
             let _ = path.var(last, &size, nn::Init::Const(7.0));

@@ -53,9 +53,12 @@ pub(super) fn for_blocks(state: &StateDict, own: &[String]) -> Option<StateDict>
 
 /// Gives a table below `prefix` that all blocks share to each of them, for a project that knows no
 /// shared ones.
-pub(super) fn unshare(state: &mut StateDict, prefix: &str) {
+///
+/// # Errors
+/// [`WeightsError::Duplicate`] where a block has one already.
+pub(super) fn unshare(state: &mut StateDict, prefix: &str) -> Result<(), WeightsError> {
     let Some(shared) = state.remove(&format!("{prefix}{SHARED}")) else {
-        return;
+        return Ok(());
     };
     let block = |name: &str| {
         let rest = name.strip_prefix(prefix)?.strip_prefix("blocks.")?;
@@ -64,8 +67,13 @@ pub(super) fn unshare(state: &mut StateDict, prefix: &str) {
     let blocks: BTreeSet<String> = state.names().filter_map(block).collect();
     for block in blocks {
         let name = format!("{prefix}{}", of_block(&block));
+        if state.get(&name).is_some() {
+            let origin = state.origin().to_owned();
+            return Err(WeightsError::Duplicate { origin, name });
+        }
         state.insert(name, shared.shallow_clone());
     }
+    Ok(())
 }
 
 /// Adds the buffer of indices beside every table below `prefix`, as PyTorch's modules save them, in

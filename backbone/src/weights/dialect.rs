@@ -243,7 +243,7 @@ impl Dialect {
         if self.host() == Some(Host::Segmentor) {
             let below = Host::Segmentor.below();
             if self == Dialect::Mmseg {
-                bias_tables::unshare(&mut state, below);
+                bias_tables::unshare(&mut state, below)?;
             }
             bias_tables::add_indices(&mut state, below)?;
         }

@@ -9,6 +9,7 @@
 mod damage;
 mod loading;
 mod reading;
+mod segmentor_trunks;
 mod segmentors;
 mod tools;
 mod trunks;

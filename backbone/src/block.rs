@@ -9,10 +9,10 @@ use std::ops::Range;
 
 use tch::{Tensor, nn};
 
+use crate::biased_attention::BiasTable;
 use crate::config::{Activation, mlp_width};
 use crate::layers::{DropPath, LayerNorm, LayerScale, Linear};
 use crate::relative::{MapAttention, RelativePositions};
-use crate::relative_bias::BiasTable;
 
 /// What a block is made of.
 #[derive(Debug, Clone, Copy, PartialEq)]

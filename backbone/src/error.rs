@@ -25,6 +25,17 @@ pub enum BackboneError {
         /// Tokens in front that are no patches.
         prefix: i64,
     },
+    /// A table of relative position biases that cannot be brought to another grid.
+    #[error(
+        "a relative position bias table of shape {shape:?} cannot be resampled for a grid of side \
+         {side}: it must be [(2 g - 1)² + 3, heads] of a square grid of side g, 3 or more"
+    )]
+    BiasTable {
+        /// Shape found.
+        shape: Vec<i64>,
+        /// Side of the grid wanted.
+        side: i64,
+    },
 }
 
 impl BackboneError {

@@ -2,6 +2,7 @@
 //! learning-rate decay.
 
 mod batch_norm;
+mod biased_attention;
 mod block;
 mod config;
 mod depth;
@@ -13,6 +14,7 @@ mod pyramid;
 mod relative;
 mod relative_bias;
 mod rescale;
+mod spline;
 mod vit;
 pub mod weights;
 
@@ -26,6 +28,6 @@ pub use patch::{PatchEmbed, patch_grid, pick_patches};
 pub use positions::{position_map, resample_positions, sincos_2d};
 pub use pyramid::{ChannelNorm, FeatureLevel, NormedConv, SimpleFeaturePyramid, convolve_map};
 pub use relative::MapAttention;
-pub use relative_bias::relative_bias_index;
+pub use relative_bias::{relative_bias_index, resample_relative_bias};
 pub use rescale::RescalingNecks;
 pub use vit::Vit;

@@ -9,13 +9,13 @@ use std::ops::Range;
 use tch::{Tensor, nn, nn::Init};
 
 use crate::BackboneError;
+use crate::biased_attention::BiasTable;
 use crate::block::{Block, BlockConfig};
 use crate::config::{Position, RelativeBias, VitConfig};
 use crate::layers::LayerNorm;
 use crate::patch::PatchEmbed;
 use crate::positions::{position_map, sincos_2d};
 use crate::relative::MapAttention;
-use crate::relative_bias::BiasTable;
 
 /// A ViT trunk with its parameters, named as timm and MAE name them.
 #[derive(Debug)]

@@ -236,6 +236,11 @@ pub enum DialectArg {
     Clip,
     /// detectron2's ViTDet detectors
     Detectron2,
+    /// mmsegmentation 1.x's UperNet
+    Mmseg,
+    /// UperNet as DeepMIM and BEiT have it in mmsegmentation 0.x
+    #[value(name = "deepmim_seg")]
+    DeepmimSeg,
 }
 
 /// `checkpoint …`.
@@ -261,6 +266,7 @@ pub enum CheckpointCommand {
   deepmim checkpoint convert runs/cifar10_finetune vit.pth --from native --to mae
   deepmim checkpoint convert model_final_61ccd1.pkl vitdet_trunk.pth --from detectron2 --to mae
   deepmim checkpoint convert mae_pretrain_vit_base.pth mae_base.pkl --from mae --to detectron2 --trunk-only
+  deepmim checkpoint convert upernet_deepmim.pth upernet_mmseg.pth --from deepmim_seg --to mmseg
 The line it prints at the end says how PyTorch or detectron2 opens the file.")]
     Convert {
         /// The file to read, or a run's folder
@@ -273,7 +279,7 @@ The line it prints at the end says how PyTorch or detectron2 opens the file.")]
         /// Naming scheme of the output
         #[arg(long, value_name = "DIALECT", default_value = "native")]
         to: DialectArg,
-        /// Keep the trunk alone: no decoders, heads, projections, no detector around it
+        /// Keep the trunk alone: no decoders, heads, projections, no detector or segmentor around it
         #[arg(long)]
         trunk_only: bool,
         /// Convert floating-point tensors; default: as they are

@@ -11,6 +11,7 @@ use super::error::WeightsError;
 use super::glob;
 use super::inspect::thousands;
 use super::state::StateDict;
+use super::trunk::Host;
 use super::write::Ending;
 
 /// Names of the trunk; heads and decoders are the rest.
@@ -21,6 +22,7 @@ const TRUNK: &[&str] = &[
     "blocks.*",
     "norm.*",
     "norm_pre.*",
+    "rel_pos_bias.*",
 ];
 
 /// Element type to store weights in.
@@ -81,7 +83,8 @@ pub struct Conversion {
     pub left_out: Vec<String>,
 }
 
-/// Converts a checkpoint. Of a detector, the dialects of trunks get the trunk.
+/// Converts a checkpoint. Of a detector or a segmentor, dialects that are not of such models get the
+/// trunk.
 ///
 /// # Errors
 /// When the input cannot be read in that dialect or the output cannot be written as its name says
@@ -94,8 +97,9 @@ pub fn convert(
     let (input, output) = (input.as_ref(), output.as_ref());
     Ending::of(output, options.to)?; // before gigabytes are read
     let read = options.from.read(input, options.part.as_deref())?;
-    let detectors = matches!(options.to, Dialect::Native | Dialect::Detectron2);
-    let Translated { state, dropped } = if options.trunk_only || !detectors {
+    let whole = Host::of(&read.state)
+        .is_none_or(|host| options.to == Dialect::Native || options.to.host() == Some(host));
+    let Translated { state, dropped } = if options.trunk_only || !whole {
         read.into_trunk()
     } else {
         read

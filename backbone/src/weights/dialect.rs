@@ -11,11 +11,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use super::bias_tables;
 use super::checkpoint::Checkpoint;
 use super::error::WeightsError;
 use super::glob;
 use super::state::StateDict;
-use super::trunk::{TRUNK_BELOW, is_detector};
+use super::trunk::{Host, housed};
 
 /// Whose names a checkpoint uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,14 @@ pub enum Dialect {
     /// detectron2's ViTDet: a whole detector under `model`, its trunk below `backbone.net.`. Names
     /// are those of our own detectors.
     Detectron2,
+    /// mmsegmentation 1.x: a whole UperNet under `state_dict`, its trunk (`MAE`, `BEiT`) below
+    /// `backbone.` and its necks below `neck.`.
+    Mmseg,
+    /// mmsegmentation 0.x with DeepMIM's or BEiT's own trunk: a whole UperNet under `state_dict`,
+    /// trunk and necks below `backbone.`. Names are those of our own segmentors but for layer scale.
+    ///
+    /// Both dialects read either's files; they differ in what is written.
+    DeepmimSeg,
 }
 
 /// The native names of a checkpoint's weights, and what of it was left behind.
@@ -54,13 +63,15 @@ impl fmt::Display for Dialect {
 
 impl Dialect {
     /// All dialects.
-    pub const ALL: [Dialect; 6] = [
+    pub const ALL: [Dialect; 8] = [
         Dialect::Native,
         Dialect::Mae,
         Dialect::Timm,
         Dialect::Dino,
         Dialect::Clip,
         Dialect::Detectron2,
+        Dialect::Mmseg,
+        Dialect::DeepmimSeg,
     ];
 
     /// The name used in configurations.
@@ -72,6 +83,8 @@ impl Dialect {
             Dialect::Dino => "dino",
             Dialect::Clip => "clip",
             Dialect::Detectron2 => "detectron2",
+            Dialect::Mmseg => "mmseg",
+            Dialect::DeepmimSeg => "deepmim_seg",
         }
     }
 
@@ -80,7 +93,17 @@ impl Dialect {
     pub(super) fn nested(self) -> Option<&'static str> {
         match self {
             Dialect::Mae | Dialect::Detectron2 => Some("model"),
+            Dialect::Mmseg | Dialect::DeepmimSeg => Some("state_dict"),
             Dialect::Native | Dialect::Timm | Dialect::Dino | Dialect::Clip => None,
+        }
+    }
+
+    /// The kind of model that this dialect's files hold around a trunk.
+    pub(super) fn host(self) -> Option<Host> {
+        match self {
+            Dialect::Detectron2 => Some(Host::Detector),
+            Dialect::Mmseg | Dialect::DeepmimSeg => Some(Host::Segmentor),
+            Dialect::Native | Dialect::Mae | Dialect::Timm | Dialect::Dino | Dialect::Clip => None,
         }
     }
 
@@ -164,25 +187,28 @@ impl Dialect {
                 translated.dropped.push(name);
                 continue;
             };
-            let renamed = map
-                .pairs
-                .iter()
-                .find_map(|pair| Some((glob::rename(pair.theirs, pair.ours, inner)?, pair.lead)));
+            let renamed =
+                map.pairs.iter().chain(map.also_read).find_map(|pair| {
+                    Some((glob::rename(pair.theirs, pair.ours, inner)?, pair.lead))
+                });
             let (ours, lead) = renamed.unwrap_or_else(|| (inner.to_owned(), 0));
             let tensor = (0..lead).fold(tensor, |tensor, _| tensor.unsqueeze(0));
             if translated.state.insert(ours.clone(), tensor).is_some() {
                 return Err(WeightsError::Duplicate { origin, name: ours });
             }
         }
-        if matches!(self, Dialect::Timm | Dialect::Dino) {
+        if matches!(
+            self,
+            Dialect::Timm | Dialect::Dino | Dialect::Mmseg | Dialect::DeepmimSeg
+        ) {
             join_qkv_bias(&mut translated.state)?;
         }
         let has_trunk = translated
             .state
             .names()
-            .map(|name| match self {
-                Dialect::Detectron2 => name.strip_prefix(TRUNK_BELOW).unwrap_or(""),
-                _ => name,
+            .map(|name| match self.host() {
+                Some(host) => name.strip_prefix(host.below()).unwrap_or(""),
+                None => name,
             })
             .any(|name| name.starts_with("blocks.") || name.starts_with("patch_embed."));
         if self != Dialect::Native && !has_trunk {
@@ -198,7 +224,10 @@ impl Dialect {
 
     /// This dialect's names for a native state, as a bare state dict. Where one of its own files
     /// would be nested (`{"model": …}`), the names are those inside. A bare trunk takes its place
-    /// below `backbone.net.` in detectron2's.
+    /// below `backbone.net.` in detectron2's, below `backbone.` in mmsegmentation's.
+    ///
+    /// mmsegmentation's get the buffer `relative_position_index` beside every table of relative
+    /// position biases, and 1.x, where each block has its own table, copies of a shared one.
     ///
     /// # Errors
     /// When two tensors would get the same name or a tensor has no shape of this dialect.
@@ -206,18 +235,23 @@ impl Dialect {
         let map = self.map();
         let origin = state.origin().to_owned();
         let mut out = StateDict::new(origin.clone());
-        let below = match self {
-            Dialect::Detectron2 if !is_detector(&state) => TRUNK_BELOW,
-            _ => map.only.unwrap_or(""),
+        let below = map.only.unwrap_or("");
+        let mut state = match self.host() {
+            Some(host) => housed(state, host),
+            None => state,
         };
+        if self.host() == Some(Host::Segmentor) {
+            let below = Host::Segmentor.below();
+            if self == Dialect::Mmseg {
+                bias_tables::unshare(&mut state, below)?;
+            }
+            bias_tables::add_indices(&mut state, below)?;
+        }
         for (name, mut tensor) in state {
-            // Layer scale is read under two names; timm's own is written.
-            let renamed = match self {
-                Dialect::Clip => map.pairs.iter().find_map(|pair| {
-                    Some((glob::rename(pair.ours, pair.theirs, &name)?, pair.lead))
-                }),
-                _ => None,
-            };
+            let renamed = map
+                .pairs
+                .iter()
+                .find_map(|pair| Some((glob::rename(pair.ours, pair.theirs, &name)?, pair.lead)));
             let (theirs, lead) = renamed.unwrap_or_else(|| (name.clone(), 0));
             for _ in 0..lead {
                 if tensor.size().first() != Some(&1) {

@@ -113,6 +113,20 @@ pub enum WeightsError {
         /// What was expected.
         wanted: String,
     },
+    /// A table of relative positions whose grid cannot be told from it.
+    #[error(
+        "{origin}: {name} has {rows} rows, which is the table of no square grid of at most 128 \
+         patches a side, or of another grid than the positions', so its index cannot be written; \
+         write the native dialect, which has none"
+    )]
+    BiasGrid {
+        /// The file, or what else the state came from.
+        origin: String,
+        /// The table.
+        name: String,
+        /// Its rows.
+        rows: i64,
+    },
     /// The file and the model differ in names or shapes; every difference is listed inside.
     #[error("{0}")]
     Mismatch(Box<Mismatch>),

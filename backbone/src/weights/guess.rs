@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::dialect::Dialect;
 use super::resample::grid;
+use super::trunk::SEGMENTOR_TRUNK_BELOW;
 
 /// What a checkpoint's names look like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,7 +43,26 @@ impl Guess {
                 "it is a detector, for it has backbone.net",
             )
         } else if holds("decode_head.") {
-            guess(None, "an mmsegmentation model, for it has a decode_head")
+            // mmsegmentation's other transformers keep their attention elsewhere.
+            let attention = holds(".attn.qkv.");
+            if attention && holds("backbone.layers.") {
+                guess(
+                    Some(Dialect::Mmseg),
+                    "it is a segmentor of mmsegmentation 1.x, for it has backbone.layers",
+                )
+            } else if attention && holds("backbone.blocks.") && holds(".ls1.gamma") {
+                guess(
+                    Some(Dialect::Native),
+                    "it is a segmentor with layer scale named ls1",
+                )
+            } else if attention && holds("backbone.blocks.") {
+                guess(
+                    Some(Dialect::DeepmimSeg),
+                    "it is a segmentor as DeepMIM has it, for it has backbone.blocks",
+                )
+            } else {
+                guess(None, "an mmsegmentation model, for it has a decode_head")
+            }
         } else if starts("model/decoder_embed") || starts("model/mask_token") {
             guess(
                 Some(Dialect::Mae),
@@ -89,7 +109,7 @@ pub struct VitShape {
     pub mlp_ratio: f64,
     /// Whether there is a class token.
     pub class_token: bool,
-    /// Classes of a classifier's head.
+    /// Classes of a classifier's or a segmentor's head.
     pub classes: Option<i64>,
     /// Decoders of pre-training: one in MAE, one per tap in DeepMIM.
     pub decoders: usize,
@@ -101,7 +121,7 @@ impl VitShape {
         shapes: impl Iterator<Item = (&'a str, &'a [i64])>,
     ) -> Option<Self> {
         let shapes: BTreeMap<&str, &[i64]> = shapes.collect();
-        // (projection, blocks, hidden layer, class token, positions) in the two vocabularies
+        // (projection, blocks, hidden layer, class token, positions) in the three vocabularies
         let ours = (
             "patch_embed.proj.weight",
             "blocks.",
@@ -116,7 +136,14 @@ impl VitShape {
             "class_embedding",
             "positional_embedding",
         );
-        let (words, prefix, projection) = [ours, clip].into_iter().find_map(|words| {
+        let mmseg = (
+            "patch_embed.projection.weight",
+            "layers.",
+            "ffn.layers.0.0.weight",
+            "cls_token",
+            "pos_embed",
+        );
+        let (words, prefix, projection) = [ours, clip, mmseg].into_iter().find_map(|words| {
             shapes.iter().find_map(|(name, shape)| match **shape {
                 [_, _, side, other] if side == other => {
                     Some((words, name.strip_suffix(words.0)?, *shape))
@@ -130,6 +157,10 @@ impl VitShape {
             return None;
         }
         let at = |name: &str| shapes.get(format!("{prefix}{name}").as_str()).copied();
+        let around = |name: &str| {
+            let outside = prefix.strip_suffix(SEGMENTOR_TRUNK_BELOW)?;
+            shapes.get(format!("{outside}{name}").as_str()).copied()
+        };
         let numbers = shapes.keys().filter_map(|name| {
             let rest = name.strip_prefix(prefix)?.strip_prefix(blocks)?;
             rest.split('.').next()?.parse::<i64>().ok()
@@ -153,7 +184,9 @@ impl VitShape {
             heads_if_64_wide: (width / 64).max(1),
             mlp_ratio: hidden.map_or(0.0, |hidden| hidden as f64 / width as f64),
             class_token,
-            classes: at("head.weight").and_then(|shape| shape.first().copied()),
+            classes: at("head.weight")
+                .or_else(|| around("decode_head.conv_seg.weight"))
+                .and_then(|shape| shape.first().copied()),
             decoders: decoders
                 .filter(|name| name.starts_with("mask_token"))
                 .count(),

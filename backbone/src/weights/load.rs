@@ -24,7 +24,8 @@ pub struct LoadOptions {
     pub may_ignore: Vec<String>,
     /// Position tables (`pos_embed` and names that end in it) of another grid are resampled
     /// bicubically, tables of relative positions (`rel_pos_h`, `rel_pos_w`) of another length
-    /// linearly.
+    /// linearly, and tables of relative position biases by
+    /// [`resample_relative_bias`](crate::resample_relative_bias).
     pub resample_positions: bool,
 }
 

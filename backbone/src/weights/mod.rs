@@ -4,7 +4,7 @@
 //! [`Checkpoint`] opens `.pth` (zip and legacy), `.pt` (state dict and TorchScript archive), `.pkl`
 //! (numpy arrays) and `.safetensors` files and lists their tensors without reading them;
 //! [`Dialect`] reads the weights under native names; [`load_into`] puts them into a model, strictly,
-//! and [`load_trunk`] those of a trunk into a detector. [`StateDict::write`] writes `.safetensors`,
+//! and [`load_trunk`] those of a trunk into a detector or a segmentor. [`StateDict::write`] writes `.safetensors`,
 //! `.pth` and `.pkl` files that PyTorch and detectron2 open.
 //!
 //! The readers are written here, for four reasons: existing ones lack numpy pickles, TorchScript
@@ -12,10 +12,11 @@
 //! never be read from the disk when only its trunk is wanted; a refusal should name what was asked
 //! for; and one machine for all pickles is less to trust than two.
 //!
-//! Parity: `parity/golden/checkpoints`, bit-exact.
+//! Parity: `parity/golden/checkpoints` and `upernet`, bit-exact.
 
 mod archive;
 mod atomic;
+mod bias_tables;
 mod checkpoint;
 mod convert;
 mod dialect;
@@ -53,4 +54,4 @@ pub use inspect::{Inspection, Statistics, TensorRow, inspect};
 pub use kind::kind_name;
 pub use load::{LoadOptions, LoadReport, Mismatch, ShapeChange, load_into};
 pub use state::StateDict;
-pub use trunk::{TRUNK_BELOW, load_trunk};
+pub use trunk::{SEGMENTOR_TRUNK_BELOW, TRUNK_BELOW, load_trunk};

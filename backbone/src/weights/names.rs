@@ -29,7 +29,10 @@ pub(super) struct NameMap {
     pub(super) only: Option<&'static str>,
     /// Patterns without a place in a vision trunk.
     pub(super) drop: &'static [&'static str],
+    /// Names read and written; of several that fit, the first counts.
     pub(super) pairs: &'static [Pair],
+    /// Names of related projects that are read too and never written.
+    pub(super) also_read: &'static [Pair],
 }
 
 /// Prefixes of wrappers: distributed training and `torch.compile`.
@@ -99,6 +102,55 @@ const CLIP: &[Pair] = &[
     pair("ln_post.*", "norm.*"),
 ];
 
+/// mmsegmentation 1.x; what of a block has one name in both languages comes after what has two.
+const MMSEG: &[Pair] = &[
+    pair(
+        "backbone.patch_embed.projection.*",
+        "backbone.patch_embed.proj.*",
+    ),
+    pair(
+        "backbone.layers.*.ln1.weight",
+        "backbone.blocks.*.norm1.weight",
+    ),
+    pair("backbone.layers.*.ln1.bias", "backbone.blocks.*.norm1.bias"),
+    pair(
+        "backbone.layers.*.ln2.weight",
+        "backbone.blocks.*.norm2.weight",
+    ),
+    pair("backbone.layers.*.ln2.bias", "backbone.blocks.*.norm2.bias"),
+    pair(
+        "backbone.layers.*.ffn.layers.0.0.weight",
+        "backbone.blocks.*.mlp.fc1.weight",
+    ),
+    pair(
+        "backbone.layers.*.ffn.layers.0.0.bias",
+        "backbone.blocks.*.mlp.fc1.bias",
+    ),
+    pair(
+        "backbone.layers.*.ffn.layers.1.weight",
+        "backbone.blocks.*.mlp.fc2.weight",
+    ),
+    pair(
+        "backbone.layers.*.ffn.layers.1.bias",
+        "backbone.blocks.*.mlp.fc2.bias",
+    ),
+    pair("backbone.layers.*.gamma_1", "backbone.blocks.*.ls1.gamma"),
+    pair("backbone.layers.*.gamma_2", "backbone.blocks.*.ls2.gamma"),
+    pair("backbone.layers.*", "backbone.blocks.*"),
+    pair("backbone.ln1.*", "backbone.norm.*"),
+    pair("neck.upsample_4x.*", "backbone.fpn1.*"),
+    pair("neck.upsample_2x.*", "backbone.fpn2.*"),
+];
+
+/// mmsegmentation 0.x with the trunk of DeepMIM or BEiT: our names but for layer scale.
+const DEEPMIM_SEG: &[Pair] = &[
+    pair("backbone.blocks.*.gamma_1", "backbone.blocks.*.ls1.gamma"),
+    pair("backbone.blocks.*.gamma_2", "backbone.blocks.*.ls2.gamma"),
+];
+
+/// Constants of a segmentor, which are computed from the grid.
+const INDICES: &[&str] = &["backbone.*relative_position_index"];
+
 impl Dialect {
     pub(super) fn map(self) -> NameMap {
         let plain = NameMap {
@@ -107,6 +159,7 @@ impl Dialect {
             only: None,
             drop: &[],
             pairs: &[],
+            also_read: &[],
         };
         match self {
             Dialect::Native => NameMap {
@@ -119,14 +172,14 @@ impl Dialect {
             },
             Dialect::Timm => NameMap {
                 sections: &["state_dict", "model"],
-                pairs: LAYER_SCALE,
+                also_read: LAYER_SCALE,
                 ..plain
             },
             Dialect::Dino => NameMap {
                 sections: &["teacher", "state_dict", "model"],
                 strip: &["module.", "_orig_mod.", "backbone.", "base_encoder."],
                 drop: &["head.*", "predictor.*", "momentum_encoder.*"],
-                pairs: LAYER_SCALE,
+                also_read: LAYER_SCALE,
                 ..plain
             },
             Dialect::Clip => NameMap {
@@ -142,6 +195,20 @@ impl Dialect {
                     "pixel_std",
                     "proposal_generator.anchor_generator.cell_anchors.*",
                 ],
+                ..plain
+            },
+            Dialect::Mmseg => NameMap {
+                sections: &["state_dict"],
+                drop: INDICES,
+                pairs: MMSEG,
+                also_read: DEEPMIM_SEG,
+                ..plain
+            },
+            Dialect::DeepmimSeg => NameMap {
+                sections: &["state_dict"],
+                drop: INDICES,
+                pairs: DEEPMIM_SEG,
+                also_read: MMSEG,
                 ..plain
             },
         }

@@ -3,11 +3,13 @@
 use tch::{Kind, Tensor};
 
 use super::load::{LoadOptions, ShapeChange};
-use crate::resample_positions;
+use crate::relative_bias::bias_grid;
+use crate::{resample_positions, resample_relative_bias};
 
 /// The table for the model's grid, where that is allowed and only the grid differs: positions
 /// `[1, rows, C]` bicubically on square grids, with or without a row for the class token in both;
-/// relative positions `[2 n - 1, C]` linearly.
+/// relative positions `[2 n - 1, C]` linearly; biases of relative positions `[(2 n - 1)² + 3, heads]`
+/// by BEiT's geometric scheme on square grids.
 pub(super) fn resampled(
     entry: &Tensor,
     change: &ShapeChange,
@@ -29,6 +31,11 @@ pub(super) fn resampled(
         {
             resample_relative(entry, wanted).ok()
         }
+        (&[_, heads], &[wanted, wanted_heads])
+            if is_bias_table(&change.name) && heads == wanted_heads =>
+        {
+            resample_relative_bias(entry, bias_grid(wanted)?).ok()
+        }
         _ => None,
     }
 }
@@ -39,6 +46,10 @@ fn is_positions(name: &str) -> bool {
 
 fn is_relative(name: &str) -> bool {
     name.ends_with("rel_pos_h") || name.ends_with("rel_pos_w")
+}
+
+fn is_bias_table(name: &str) -> bool {
+    name.ends_with("relative_position_bias_table")
 }
 
 /// Rows of a position table as (rows for the class token, side of the grid), for square grids. No
@@ -78,7 +89,10 @@ pub(super) fn remedy(shapes: &[ShapeChange]) -> &'static str {
     {
         "one of the two has a row for the class token and the other has none; list pos_embed in \
          may_miss to learn it anew"
-    } else if all(|change| is_positions(&change.name) || is_relative(&change.name)) {
+    } else if all(|change| {
+        let name = &change.name;
+        is_positions(name) || is_relative(name) || is_bias_table(name)
+    }) {
         "set image, window and patch size to the file's, or allow resampling of positions"
     } else {
         "set the model's width, depth and patch size to the file's, which `checkpoint inspect` shows"

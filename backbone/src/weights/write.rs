@@ -6,7 +6,7 @@ use std::path::Path;
 use super::dialect::Dialect;
 use super::error::WeightsError;
 use super::state::StateDict;
-use super::trunk::is_detector;
+use super::trunk::Host;
 use super::{atomic, numpy_pickle, safetensors, torch_save};
 
 /// Kinds of files that are written.
@@ -50,7 +50,8 @@ impl StateDict {
     ///
     /// - `.safetensors`: names at the top level; `safetensors.torch.load_file(path)`;
     /// - `.pth`, `.pt`: `torch.load(path, weights_only=True)`, the weights nested where the
-    ///   dialect's files have them (`model` for MAE and detectron2);
+    ///   dialect's files have them (`model` for MAE and detectron2,
+    ///   `state_dict` for mmsegmentation);
     /// - `.pkl`: numpy arrays under `model`, which detectron2's checkpointer takes for a file of
     ///   its model zoo; without a detector's names the file asks it to match the ends of names.
     ///
@@ -72,7 +73,9 @@ impl StateDict {
                 safetensors::write(out, self.iter(), &notes)
             }
             Ending::Torch => torch_save::write(out, self.iter(), dialect.nested()),
-            Ending::Pickle => numpy_pickle::write(out, self.iter(), !is_detector(self)),
+            Ending::Pickle => {
+                numpy_pickle::write(out, self.iter(), Host::of(self) != Some(Host::Detector))
+            }
         })
     }
 }

@@ -259,6 +259,8 @@ fn dialects_round_trip() {
         (Dialect::Clip, "clip_visual_half.pt"),
         (Dialect::Native, "expected/timm_bare_pth.safetensors"),
         (Dialect::Detectron2, "detectron2_p2.pkl"),
+        (Dialect::DeepmimSeg, "mmseg.pth"),
+        (Dialect::Mmseg, "mmseg.pth"),
     ] {
         let native = read(dialect, file);
         let before = exact_state(&native);

@@ -1,13 +1,16 @@
 //! Checkpoints: files of every dialect against what PyTorch reads from them, hostile and damaged
 //! files, loading into a model, and the three inspection commands.
 //!
-//! Fixtures: `parity/golden/checkpoints`, whose `manifest.json` says what each file must do.
+//! Fixtures: `parity/golden/checkpoints`, whose `manifest.json` says what each file must do, and
+//! `parity/golden/upernet`.
 
 #![allow(clippy::unwrap_used)]
 
 mod damage;
 mod loading;
 mod reading;
+mod segmentor_trunks;
+mod segmentors;
 mod tools;
 mod trunks;
 mod writing;

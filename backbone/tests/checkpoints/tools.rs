@@ -54,7 +54,7 @@ fn every_dialect_is_guessed() {
         ("dino_full.pth", Some(Dialect::Dino)),
         ("clip_visual_half.pt", Some(Dialect::Clip)),
         ("clip_torchscript.pt", Some(Dialect::Clip)),
-        ("mmseg.pth", None),
+        ("mmseg.pth", Some(Dialect::DeepmimSeg)),
         ("detectron2_p2.pkl", Some(Dialect::Detectron2)),
     ] {
         let found = inspect(fixture(file), false).unwrap();

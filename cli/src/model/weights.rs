@@ -32,6 +32,8 @@ pub fn dialect(argument: DialectArg) -> Dialect {
         DialectArg::Dino => Dialect::Dino,
         DialectArg::Clip => Dialect::Clip,
         DialectArg::Detectron2 => Dialect::Detectron2,
+        DialectArg::Mmseg => Dialect::Mmseg,
+        DialectArg::DeepmimSeg => Dialect::DeepmimSeg,
     }
 }
 
@@ -95,7 +97,7 @@ impl Weights {
         Ok(self.kept(translated, "the model"))
     }
 
-    /// The trunk alone: of a detector what is below its pyramid and heads.
+    /// The trunk alone: of a detector or a segmentor what is below its pyramid and heads.
     fn read_trunk(&self, part: Option<&str>) -> anyhow::Result<StateDict> {
         let translated = self.dialect.read(&self.file, part)?;
         Ok(self.kept(translated.into_trunk(), "a vision trunk"))
@@ -111,7 +113,7 @@ impl Weights {
     }
 
     /// Pre-trained weights into a new model: names may miss and be left over as the recipe says.
-    /// Of a detector's file its trunk is taken.
+    /// Of a detector's or a segmentor's file its trunk is taken.
     pub fn initialise(&self, vs: &nn::VarStore, init: &InitSection) -> anyhow::Result<LoadReport> {
         let state = self.read_trunk(init.part.as_deref())?;
         Ok(load_into(vs, "", &state, &allowed(init))?)
@@ -124,10 +126,12 @@ impl Weights {
         vs: &nn::VarStore,
         init: &InitSection,
     ) -> anyhow::Result<LoadReport> {
-        let state = self.read(init.part.as_deref())?;
-        if state.names().any(|name| name.starts_with(TRUNK_BELOW)) {
+        let read = self.dialect.read(&self.file, init.part.as_deref())?;
+        if read.state.names().any(|name| name.starts_with(TRUNK_BELOW)) {
+            let state = self.kept(read, "the model");
             return Ok(load_into(vs, "", &state, &allowed(init))?);
         }
+        let state = self.kept(read.into_trunk(), "a vision trunk");
         let prefix = TRUNK_BELOW.trim_end_matches('.');
         Ok(load_trunk(vs, prefix, &state, &allowed(init))?)
     }

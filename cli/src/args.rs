@@ -158,10 +158,10 @@ pub struct WeightsArgs {
     pub dialect: Option<DialectArg>,
 }
 
-/// How detectors look at pictures, in `eval` and `predict`.
+/// How detectors and segmentors look at pictures, in `eval` and `predict`.
 #[derive(Debug, Args)]
 pub struct TestTimeArgs {
-    /// Detection: look at each picture's mirror image too, and merge
+    /// Detection and segmentation: look at each picture's mirror image too, and merge
     #[arg(long)]
     pub flip: bool,
     /// Detection: drop what scores no more than this; replaces the recipe's model.roi.score_threshold
@@ -187,6 +187,9 @@ pub struct EvalArgs {
     /// Folder for predictions and tables; default: eval/ in the run, or runs/ and the recipe's name
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Segmentation: also write label maps counted from 1 (submission/), as ADE20K's server takes them
+    #[arg(long)]
+    pub submission: bool,
     /// Print the numbers as JSON
     #[arg(long)]
     pub json: bool,
@@ -204,7 +207,7 @@ pub struct PredictArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub test_time: TestTimeArgs,
-    /// Detection: folder for overlays and detections.json; default: predictions/
+    /// Detection and segmentation: folder for overlays, label maps and their JSON; default: predictions/
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Pictures (JPEG or PNG)

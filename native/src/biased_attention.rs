@@ -134,6 +134,6 @@ mod tests {
     #[should_panic(expected = "does not fit 2 heads")]
     fn a_table_of_another_grid_is_refused() {
         let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, Device::Cpu));
-        biased_attention(&zeros(&[1, 5, 12]), &zeros(&[12, 3]), 2, [2, 2]);
+        let _ = biased_attention(&zeros(&[1, 5, 12]), &zeros(&[12, 3]), 2, [2, 2]);
     }
 }

@@ -3,11 +3,12 @@
 use anyhow::bail;
 use backbone::weights::Dialect;
 use classification::ClassifierConfig;
-use data::{ClassificationData, DetectionData, PictureData};
+use data::{ClassificationData, DetectionData, PictureData, SegmentationData};
 use deepmim_cli::RecipeText;
 use detection::{DetectorConfig, TestTime};
 use engine::TrainerConfig;
 use pretraining::PretrainConfig;
+use segmentation::SegmentorConfig;
 use serde::{Deserialize, Serialize};
 
 /// What a recipe is for.
@@ -20,6 +21,8 @@ pub enum TaskKind {
     Classify,
     /// Fine-tuning and evaluation of detectors.
     Detect,
+    /// Fine-tuning and evaluation of segmentors.
+    Segment,
 }
 
 /// `[run]`.
@@ -134,30 +137,67 @@ pub struct DetectRecipe {
     pub trainer: TrainerConfig,
 }
 
-/// Whether a recipe is for detection.
-pub fn is_detection(text: &RecipeText) -> bool {
-    text.string("task") == Some("detect")
+/// A segmentation recipe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentRecipe {
+    /// [`TaskKind::Segment`].
+    pub task: TaskKind,
+    /// Where it runs.
+    #[serde(default)]
+    pub run: RunSection,
+    /// Training and validation pictures with their label maps.
+    pub data: SegmentationData,
+    /// How pre-trained weights enter the trunk.
+    #[serde(default)]
+    pub init: InitSection,
+    /// How pictures are looked at in evaluation.
+    #[serde(default)]
+    pub test_time: segmentation::TestTime,
+    /// Trunk, necks, heads, loss.
+    pub model: SegmentorConfig,
+    /// Optimiser, schedule, checkpoints.
+    pub trainer: TrainerConfig,
+}
+
+impl TaskKind {
+    const ALL: [Self; 4] = [Self::Pretrain, Self::Classify, Self::Detect, Self::Segment];
+
+    /// The word in a recipe.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pretrain => "pretrain",
+            Self::Classify => "classify",
+            Self::Detect => "detect",
+            Self::Segment => "segment",
+        }
+    }
+
+    /// What a recipe says it is for; none where it says nothing that is known.
+    pub fn of(text: &RecipeText) -> Option<Self> {
+        let word = text.string("task")?;
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
 }
 
 /// Refuses a recipe that is for another command, before its keys are looked at.
 pub fn expect(text: &RecipeText, wanted: TaskKind, command: &str) -> anyhow::Result<()> {
-    let (word, other) = match wanted {
-        TaskKind::Pretrain => ("pretrain", "deepmim finetune, eval or predict"),
-        TaskKind::Classify => ("classify", "deepmim pretrain"),
-        TaskKind::Detect => ("detect", "deepmim pretrain"),
-    };
-    const KNOWN: &str = "\"pretrain\", \"classify\" or \"detect\"";
-    match text.string("task") {
-        Some(task) if task == word => Ok(()),
-        Some("pretrain" | "classify" | "detect") => bail!(
-            "{} is not a recipe for deepmim {command}: start it with {other}",
-            text.name()
+    const KNOWN: &str = "\"pretrain\", \"classify\", \"detect\" or \"segment\"";
+    match (TaskKind::of(text), text.string("task")) {
+        (Some(kind), _) if kind == wanted => Ok(()),
+        (Some(kind), _) => bail!(
+            "{} is not a recipe for deepmim {command}: start it with {}",
+            text.name(),
+            match kind {
+                TaskKind::Pretrain => "deepmim pretrain",
+                _ => "deepmim finetune, eval or predict",
+            }
         ),
-        Some(task) => bail!(
+        (None, Some(task)) => bail!(
             "{}: task = \"{task}\" is not known; write {KNOWN}",
             text.name()
         ),
-        None => bail!("{}: the first key must be task = {KNOWN}", text.name()),
+        (None, None) => bail!("{}: the first key must be task = {KNOWN}", text.name()),
     }
 }
 
@@ -228,6 +268,27 @@ impl DetectRecipe {
                     text.name()
                 );
             }
+        }
+        Ok(recipe)
+    }
+}
+
+impl SegmentRecipe {
+    /// Types and checks a recipe; `command` is the command that was typed.
+    pub fn from_text(text: &RecipeText, command: &str) -> anyhow::Result<Self> {
+        expect(text, TaskKind::Segment, command)?;
+        let recipe: Self = text.typed()?;
+        recipe.data.check()?;
+        recipe.model.check()?;
+        recipe.trainer.check()?;
+        let side = recipe.model.trunk.image_size;
+        recipe.test_time.check(side)?;
+        let size = recipe.data.train_transform.size;
+        if size as i64 > side {
+            bail!(
+                "{}: data.train_transform.size is {size} and model.trunk.image_size is {side}; pictures must fit the network's square",
+                text.name()
+            );
         }
         Ok(recipe)
     }

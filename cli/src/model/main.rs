@@ -7,6 +7,7 @@ mod detect;
 mod device;
 mod experiment;
 mod pretrain;
+mod segment;
 mod session;
 mod weights;
 
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use deepmim_cli::{Cli, Command, Failure, finish};
+use experiment::TaskKind;
 
 fn main() -> ExitCode {
     native::keep_freed_memory();
@@ -26,25 +28,34 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Pretrain(args) => pretrain::run(&args),
         Command::Finetune(args) => {
             let text = session::recipe(&args.recipe)?;
-            match experiment::is_detection(&text) {
-                true => detect::finetune(&args, &text),
-                false => classify::finetune(&args, &text),
+            match TaskKind::of(&text) {
+                Some(TaskKind::Detect) => detect::finetune(&args, &text),
+                Some(TaskKind::Segment) => segment::finetune(&args, &text),
+                _ => classify::finetune(&args, &text),
             }
         }
         Command::Eval(args) => {
             let mut text = session::recipe(&args.recipe)?;
             session::test_time(&mut text, &args.test_time)?;
-            match experiment::is_detection(&text) {
-                true => detect::evaluate(&args, &text),
-                false => classify::evaluate(&args, &text),
+            let kind = TaskKind::of(&text);
+            if args.submission && kind != Some(TaskKind::Segment) {
+                return Err(
+                    anyhow::anyhow!("--submission is for recipes with task = \"segment\"").into(),
+                );
+            }
+            match kind {
+                Some(TaskKind::Detect) => detect::evaluate(&args, &text),
+                Some(TaskKind::Segment) => segment::evaluate(&args, &text),
+                _ => classify::evaluate(&args, &text),
             }
         }
         Command::Predict(args) => {
             let mut text = session::recipe(&args.recipe)?;
             session::test_time(&mut text, &args.test_time)?;
-            match experiment::is_detection(&text) {
-                true => detect::predict(&args, &text),
-                false => classify::predict(&args, &text),
+            match TaskKind::of(&text) {
+                Some(TaskKind::Detect) => detect::predict(&args, &text),
+                Some(TaskKind::Segment) => segment::predict(&args, &text),
+                _ => classify::predict(&args, &text),
             }
         }
         Command::Checkpoint(command) => checkpoint::run(&command),

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tch::Device;
 
 use crate::device;
+use crate::experiment::TaskKind;
 
 /// Reads a recipe and applies what the command line replaces.
 pub fn recipe(args: &RecipeArgs) -> anyhow::Result<RecipeText> {
@@ -35,13 +36,19 @@ pub fn replace(text: &mut RecipeText, args: &RecipeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Applies the options of detection in evaluation and prediction; other recipes have no such keys.
+/// Applies the options of detection and segmentation in evaluation and prediction; other recipes have no
+/// such keys.
 pub fn test_time(text: &mut RecipeText, args: &TestTimeArgs) -> anyhow::Result<()> {
-    let given = args.flip || args.score_threshold.is_some() || args.max_detections.is_some();
-    if given && !crate::experiment::is_detection(text) {
+    let kind = TaskKind::of(text);
+    if (args.score_threshold.is_some() || args.max_detections.is_some())
+        && kind != Some(TaskKind::Detect)
+    {
         anyhow::bail!(
-            "--flip, --score-threshold and --max-detections are for recipes with task = \"detect\""
+            "--score-threshold and --max-detections are for recipes with task = \"detect\""
         );
+    }
+    if args.flip && !matches!(kind, Some(TaskKind::Detect | TaskKind::Segment)) {
+        anyhow::bail!("--flip is for recipes with task = \"detect\" or \"segment\"");
     }
     if args.flip {
         text.set_value("test_time.flip", true.into())?;

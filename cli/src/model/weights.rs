@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use backbone::weights::{
-    Dialect, LoadOptions, LoadReport, StateDict, TRUNK_BELOW, Translated, load_into, load_trunk,
+    Dialect, LoadOptions, LoadReport, SEGMENTOR_TRUNK_BELOW, StateDict, TRUNK_BELOW, Translated,
+    load_into, load_trunk,
 };
 use deepmim_cli::{DialectArg, FinetuneArgs};
 use engine::Checkpoint;
@@ -133,6 +134,27 @@ impl Weights {
         }
         let state = self.kept(read.into_trunk(), "a vision trunk");
         let prefix = TRUNK_BELOW.trim_end_matches('.');
+        Ok(load_trunk(vs, prefix, &state, &allowed(init))?)
+    }
+
+    /// Pre-trained weights into a new segmentor: a trunk's go into its trunk, a whole segmentor's into all of
+    /// it, with what the recipe lets miss (heads for other classes). Of a detector its trunk is taken.
+    pub fn initialise_segmentor(
+        &self,
+        vs: &nn::VarStore,
+        init: &InitSection,
+    ) -> anyhow::Result<LoadReport> {
+        let translated = self.dialect.read(&self.file, init.part.as_deref())?;
+        if translated
+            .state
+            .names()
+            .any(|name| name.starts_with("decode_head."))
+        {
+            let state = self.kept(translated, "the model");
+            return Ok(load_into(vs, "", &state, &allowed(init))?);
+        }
+        let state = self.kept(translated.into_trunk(), "a vision trunk");
+        let prefix = SEGMENTOR_TRUNK_BELOW.trim_end_matches('.');
         Ok(load_trunk(vs, prefix, &state, &allowed(init))?)
     }
 

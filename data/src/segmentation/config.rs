@@ -126,7 +126,8 @@ impl SegmentationEvalTransform {
     /// When a value is out of range.
     pub fn check(&self, section: &str) -> Result<(), DataError> {
         check_sides(section, self.long_side, self.short_side)?;
-        let usable = |ratio: &f64| *ratio > 0.0 && *ratio <= 16.0 && self.short_side as f64 * ratio >= 1.0;
+        let usable =
+            |ratio: &f64| *ratio > 0.0 && *ratio <= 16.0 && self.short_side as f64 * ratio >= 1.0;
         if self.ratios.is_empty() || !self.ratios.iter().all(usable) {
             return Err(DataError::config(
                 format!("{section}.ratios"),

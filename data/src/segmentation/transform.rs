@@ -122,7 +122,10 @@ pub fn segmentation_views(
     let at = |ratio: &f64| {
         let scaled = |side: usize| (side as f64 * ratio) as usize;
         let (long, short) = (scaled(transform.long_side), scaled(transform.short_side));
-        resized_picture(image, rescaled_size((image.width, image.height), long, short))
+        resized_picture(
+            image,
+            rescaled_size((image.width, image.height), long, short),
+        )
     };
     transform.ratios.iter().map(at).collect()
 }

@@ -109,6 +109,7 @@ fn evaluation_keeps_the_shape_and_has_no_labels() {
     let transform = SegmentationEvalTransform {
         long_side: 200,
         short_side: 60,
+        ..SegmentationEvalTransform::default()
     };
     let set = SegmentationDataset::open_eval(&source, &of_count(4), &transform).unwrap();
     let sample = set.sample(1, 9).unwrap();

@@ -1,0 +1,201 @@
+//! `deepmim finetune`, `eval` and `predict` for recipes of segmentation.
+
+mod predict;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use data::{LoadedSet, SegmentationDataset};
+use deepmim_cli::{
+    EvalArgs, Failure, FinetuneArgs, RecipeText, RunArgs, WeightsArgs, print_json, print_text,
+};
+use engine::{BatchSource, EvaluateOptions, StopFlag, TaskError, Trainer};
+use segmentation::{
+    GroundTruthLabels, SUBMISSION_FOLDER, SegmentationEvaluation, SegmentationTask,
+    evaluate_segmentor,
+};
+use tch::{Device, nn};
+
+pub use predict::predict;
+
+use crate::experiment::SegmentRecipe;
+use crate::session::{Batches, Session, ended, goes_on, prepare};
+use crate::weights::Weights;
+
+/// File of a run with the class names, one a line.
+const CLASSES: &str = "classes.txt";
+
+/// Fine-tunes as the command line says.
+pub fn finetune(args: &FinetuneArgs, text: &RecipeText) -> Result<(), Failure> {
+    let recipe = SegmentRecipe::from_text(text, "finetune")?;
+    let init = Weights::initial(args, &recipe.init)?;
+    let evaluation = train(&recipe, &text.name(), init.as_ref(), &args.run)?;
+    print_text(&evaluation.meter.report())?;
+    Ok(())
+}
+
+/// Trains in one run folder, evaluates, and leaves the label maps in it.
+pub fn train(
+    recipe: &SegmentRecipe,
+    name: &str,
+    init: Option<&Weights>,
+    args: &RunArgs,
+) -> Result<SegmentationEvaluation, Failure> {
+    let config = &recipe.trainer;
+    let train = recipe.data.open_train(config.batch_size, config.seed)?;
+    let val = recipe.data.open_val()?;
+    check_classes(recipe, &train)?;
+
+    let device = prepare(&recipe.run.device, config)?;
+    let vs = nn::VarStore::new(device);
+    let decay = config.optimizer.weight_decay();
+    let task = SegmentationTask::new(&vs, &recipe.model, decay, recipe.test_time)?;
+    if let Some(weights) = init
+        && !goes_on(args, name)?
+    {
+        eprint!("{}", weights.initialise_segmentor(&vs, &recipe.init)?);
+    }
+    let session = Session::open(args, name, device, recipe, config)?;
+    let folder = session.run.path().to_owned();
+    write_classes(&folder, train.dataset.class_names())?;
+    for note in train.dataset.notes().iter().chain(val.dataset.notes()) {
+        eprintln!("note: {note}");
+    }
+    let options = EvaluateOptions {
+        device,
+        precision: config.precision,
+        batches: val.loader.batches(),
+        label: "evaluate".into(),
+        stop: session.stop.clone(),
+    };
+    let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;
+    let mut last = None;
+    let outcome = trainer.fit(&task, &Batches(&train.loader), |_, task| {
+        let evaluation = evaluate_set(task, recipe, &val, &options, &folder.join("eval"), false)?;
+        let rows = evaluation.meter.report().rows().to_vec();
+        last = Some(evaluation);
+        Ok::<_, TaskError>(rows)
+    })?;
+    ended(outcome, &folder)?;
+    last.ok_or_else(|| {
+        anyhow::anyhow!(
+            "the run in {} is finished already; evaluate it with deepmim eval",
+            folder.display()
+        )
+        .into()
+    })
+}
+
+/// Refuses a data set of another number of classes than the model's.
+fn check_classes(
+    recipe: &SegmentRecipe,
+    set: &LoadedSet<SegmentationDataset>,
+) -> anyhow::Result<()> {
+    let found = set.dataset.class_names().len();
+    let wanted = recipe.model.classes;
+    if found != wanted {
+        bail!(
+            "data.classes gives {found} classes and model.classes is {wanted}: correct one of the two, e.g. with --set model.classes={found}"
+        );
+    }
+    Ok(())
+}
+
+fn write_classes(folder: &Path, names: &[String]) -> anyhow::Result<()> {
+    let path = folder.join(CLASSES);
+    let text: String = names.iter().map(|name| format!("{name}\n")).collect();
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn evaluate_set(
+    task: &SegmentationTask,
+    recipe: &SegmentRecipe,
+    set: &LoadedSet<SegmentationDataset>,
+    options: &EvaluateOptions,
+    folder: &Path,
+    submission: bool,
+) -> Result<SegmentationEvaluation, TaskError> {
+    let names = set.dataset.class_names();
+    let truth = GroundTruthLabels {
+        folder: &set.dataset.source().labels,
+        spec: recipe.data.label_spec(names.len())?,
+        names,
+    };
+    let batches = Batches(&set.loader);
+    Ok(evaluate_segmentor(
+        task,
+        batches.epoch(0, 0),
+        options,
+        truth,
+        folder,
+        submission,
+    )?)
+}
+
+/// Evaluates trained weights.
+pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
+    let recipe = SegmentRecipe::from_text(text, "eval")?;
+    let val = recipe.data.open_val()?;
+    check_classes(&recipe, &val)?;
+    let model = Model::restore(&recipe, &args.weights)?;
+    let out = match (&args.out, &model.weights.run) {
+        (Some(out), _) => out.clone(),
+        (None, Some(run)) => run.join("eval"),
+        (None, None) => PathBuf::from("runs").join(format!("{}_eval", text.name())),
+    };
+    let stop = StopFlag::on_signals().context("signal handlers cannot be installed")?;
+    let options = EvaluateOptions {
+        device: model.device,
+        precision: recipe.trainer.precision,
+        batches: val.loader.batches(),
+        label: "evaluate".into(),
+        stop: stop.clone(),
+    };
+    let evaluation = evaluate_set(&model.task, &recipe, &val, &options, &out, args.submission);
+    let evaluation = match evaluation {
+        Err(_) if stop.raised() => {
+            return Err(Failure::Interrupted("stopped; nothing was scored".into()));
+        }
+        other => other.map_err(|error| anyhow::anyhow!("{error}"))?,
+    };
+    let report = evaluation.meter.report();
+    if args.json {
+        print_json(&report.to_json())?;
+    } else {
+        print_text(&report)?;
+    }
+    eprintln!(
+        "{} pictures in {:.0} s; label maps and tables: {}",
+        evaluation.pictures,
+        evaluation.seconds,
+        out.display()
+    );
+    if args.submission {
+        let folder = out.join(SUBMISSION_FOLDER);
+        eprintln!("label maps counted from 1: {}", folder.display());
+    }
+    Ok(())
+}
+
+/// A segmentor with trained weights.
+struct Model {
+    task: SegmentationTask,
+    device: Device,
+    weights: Weights,
+}
+
+impl Model {
+    fn restore(recipe: &SegmentRecipe, args: &WeightsArgs) -> anyhow::Result<Self> {
+        let weights = Weights::find(&args.weights, args.dialect, &recipe.init)?;
+        let device = prepare(&recipe.run.device, &recipe.trainer)?;
+        let vs = nn::VarStore::new(device);
+        let decay = recipe.trainer.optimizer.weight_decay();
+        let task = SegmentationTask::new(&vs, &recipe.model, decay, recipe.test_time)?;
+        weights.restore(&vs, &recipe.init)?;
+        Ok(Self {
+            task,
+            device,
+            weights,
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! Segmentation as a user runs it, on a drawn data set.
+
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code, reason = "shared with tests of classification")]
+mod support;
+
+use std::path::Path;
+
+use support::{fails, run, smoke, weights_hash};
+
+fn draw(folder: &Path) {
+    let command = "data synth segmentation --out data --pictures 12 --val-pictures 4 --size 96";
+    run(folder, &command.split(' ').collect::<Vec<_>>());
+}
+
+fn summary(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// Some file of a folder: the first by name.
+fn first(folder: &Path) -> String {
+    let names = std::fs::read_dir(folder).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    folder.join(names.min().unwrap()).display().to_string()
+}
+
+#[test]
+fn a_segmentor_is_trained_evaluated_scored_and_colours_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    draw(at);
+    let recipe = smoke("segment.toml");
+    let train = ["finetune", &recipe, "--data", "data", "--out"];
+    run(at, &[&train[..], &["whole"]].concat());
+    let whole = at.join("whole/eval");
+    for file in ["summary.csv", "per_class.csv", "confusion.csv"] {
+        assert!(whole.join(file).is_file(), "{file}");
+    }
+    // Evaluating the run again, and scoring its label maps, give the numbers of training's end.
+    let trained = summary(&whole.join("summary.json"));
+    let again = [
+        "eval",
+        &recipe,
+        "--data",
+        "data",
+        "--weights",
+        "whole",
+        "--out",
+        "again",
+    ];
+    run(at, &[&again[..], &["--submission"]].concat());
+    assert_eq!(summary(&at.join("again/summary.json")), trained);
+    let score = [
+        "score",
+        "ade20k",
+        "--gt",
+        "data/annotations/validation",
+        "--reduce-zero-label",
+    ];
+    let names = ["--class-names", "data/classes.txt", "--out", "scored"];
+    run(
+        at,
+        &[&score[..], &names, &["--pred", "again/labels"]].concat(),
+    );
+    assert_eq!(summary(&at.join("scored/summary.json")), trained);
+    let one_based = ["--pred", "again/submission", "--one-based-predictions"];
+    run(at, &[&score[..], &names, &one_based].concat());
+    assert_eq!(summary(&at.join("scored/summary.json")), trained);
+
+    // Mirror images and a second size are averaged in.
+    let more = ["--flip", "--set", "data.eval_transform.ratios=[1.0, 1.5]"];
+    run(at, &[&again[..], &more].concat());
+    assert_ne!(summary(&at.join("again/summary.json")), trained);
+
+    let picture = first(&at.join("data/images/validation"));
+    let predict = ["predict", &recipe, "--weights", "whole", &picture, "--json"];
+    let told = run(at, &predict);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let shares = told[0]["classes"].as_array().unwrap().iter();
+    let shares: f64 = shares.map(|class| class["share"].as_f64().unwrap()).sum();
+    assert!((shares - 1.0).abs() < 1e-9);
+    for file in ["labels", "overlay"] {
+        assert!(at.join(told[0][file].as_str().unwrap()).is_file());
+    }
+}
+
+#[test]
+fn a_run_stopped_half_way_ends_as_one_that_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    draw(at);
+    let recipe = smoke("segment.toml");
+    let train = ["finetune", &recipe, "--data", "data", "--out"];
+    run(at, &[&train[..], &["whole"]].concat());
+    // A picture that cannot be read stops the run after some steps; put right, it goes on.
+    let file = first(&at.join("data/images/training"));
+    let sound = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &sound[..sound.len() / 2]).unwrap();
+    let sentence = fails(at, 1, &[&train[..], &["parts"]].concat());
+    assert!(sentence.contains(Path::new(&file).file_name().unwrap().to_str().unwrap()));
+    std::fs::write(&file, &sound).unwrap();
+    run(at, &[&train[..], &["parts", "--resume"]].concat());
+    assert_eq!(
+        weights_hash(&at.join("parts")),
+        weights_hash(&at.join("whole"))
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    draw(at);
+    let recipe = smoke("segment.toml");
+    let refused = |set: &str| {
+        let train = ["finetune", &recipe, "--data", "data", "--set", set];
+        fails(at, 1, &train)
+    };
+    assert!(refused("model.classes=7").contains("model.classes"));
+    assert!(refused("model.taps=[1, 2, 3, 5]").contains("taps"));
+    assert!(refused("data.train_transform.size=128").contains("image_size"));
+    assert!(refused("test_time.stride=65").contains("stride"));
+    let classify = smoke("finetune.toml");
+    let eval = ["eval", &classify, "--weights", "none", "--submission"];
+    assert!(fails(at, 1, &eval).contains("segment"));
+}

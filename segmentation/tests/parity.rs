@@ -214,6 +214,7 @@ fn losses_gradients_and_running_statistics_of_a_training_pass() {
     total.backward();
 
     let variables: BTreeMap<_, _> = vs.variables().into_iter().collect();
+    let wanted_norm = |name: &str| wanted[&format!("grad_norm/{name}")].double_value(&[]);
     let (mut whole, mut norms, mut buffers) = (0, 0, 0);
     for (key, wanted) in &wanted {
         if let Some(name) = key.strip_prefix("grad/") {
@@ -223,6 +224,12 @@ fn losses_gradients_and_running_statistics_of_a_training_pass() {
         } else if let Some(name) = key.strip_prefix("grad_norm/") {
             let gradient = variables[&ours(name).unwrap()].grad();
             let norm = gradient.to_kind(Kind::Double).norm();
+            if name == "backbone.fpn1.0.bias" {
+                // BatchNorm takes the mean away, so nothing but rounding comes through to a bias.
+                let weight = wanted_norm("backbone.fpn1.0.weight");
+                assert!(norm.double_value(&[]) < 1e-4 * weight);
+                continue;
+            }
             assert_near(key, &norm, &wanted.reshape_as(&norm), NORM_TOLERANCE);
             norms += 1;
         } else if let Some(name) = key.strip_prefix("bn/") {

@@ -47,7 +47,7 @@ fn rank(package: &str) -> u32 {
         "native" | "eval" => 0,
         "backbone" => 1,
         "engine" | "data" => 2,
-        "pretraining" | "classification" | "detection" => 3,
+        "pretraining" | "classification" | "detection" | "segmentation" => 3,
         "cli" => 4,
         other => panic!("give the new package {other} a rank here and in ARCHITECTURE.md"),
     }

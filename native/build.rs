@@ -10,7 +10,10 @@ fn main() {
         "src/biased_attention.cpp",
         "src/roi_align.cpp",
     ];
-    for file in sources.iter().chain(&["src/guarded.h"]) {
+    for file in sources
+        .iter()
+        .chain(&["src/guarded.h", "src/plain_kernels.h"])
+    {
         println!("cargo:rerun-if-changed={file}");
     }
     let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") else {

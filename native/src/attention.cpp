@@ -8,6 +8,7 @@
 // in its cache.
 
 #include "guarded.h"
+#include "plain_kernels.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -22,12 +23,6 @@ using at::Tensor;
 
 // Score rows a thread holds at once.
 constexpr int64_t kQueryRows = 256;
-
-// Worker threads have their own thread-local state: neither autograd nor autocast may see what they do.
-struct PlainKernels {
-  at::AutoDispatchBelowADInplaceOrView below_autograd;
-  c10::impl::ExcludeDispatchKeyGuard no_autocast{c10::autocast_dispatch_keyset};
-};
 
 // Feature maps [B, H, W, ..] cut into windows of rows x columns; the last ones reach over the edge.
 struct Windows {

@@ -8,6 +8,7 @@
 // strip's biases are copied into the scores before the product is added.
 
 #include "guarded.h"
+#include "plain_kernels.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Dispatch.h>
@@ -23,12 +24,6 @@ using at::Tensor;
 
 // Score rows a thread holds at once.
 constexpr int64_t kQueryRows = 256;
-
-// Worker threads have their own thread-local state: neither autograd nor autocast may see what they do.
-struct PlainKernels {
-  at::AutoDispatchBelowADInplaceOrView below_autograd;
-  c10::impl::ExcludeDispatchKeyGuard no_autocast{c10::autocast_dispatch_keyset};
-};
 
 // What stands behind the distances of the grid in a table: class token to all, all to class token, class
 // token to itself.

@@ -85,6 +85,69 @@ fn a_segmentor_is_trained_evaluated_scored_and_colours_pictures() {
     }
 }
 
+/// A pre-trained trunk goes in, and what comes out opens under mmsegmentation's names.
+#[test]
+fn trunks_of_pre_training_go_in_and_mmsegmentation_files_go_out_and_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    draw(at);
+    let pictures = "data synth classification --out pictures --classes 2 --per-class 8 --val-per-class 2 --size 32";
+    run(at, &pictures.split(' ').collect::<Vec<_>>());
+    let pretrain = smoke("pretrain_mae.toml");
+    run(
+        at,
+        &["pretrain", &pretrain, "--data", "pictures", "--out", "mae"],
+    );
+    let recipe = smoke("segment.toml");
+    let train = ["finetune", &recipe, "--data", "data", "--init", "mae"];
+    run(at, &[&train[..], &["--out", "own"]].concat());
+    let trained = summary(&at.join("own/eval/summary.json"));
+    for dialect in ["mmseg", "deepmim_seg"] {
+        let names = ["--from", "native", "--to", dialect];
+        let convert = ["checkpoint", "convert", "own", "own.pth"];
+        run(at, &[&convert[..], &names].concat());
+        let eval = ["eval", &recipe, "--data", "data", "--weights", "own.pth"];
+        let more = ["--dialect", dialect, "--out", "again"];
+        run(at, &[&eval[..], &more].concat());
+        assert_eq!(
+            summary(&at.join("again/summary.json")),
+            trained,
+            "{dialect}"
+        );
+        std::fs::remove_file(at.join("own.pth")).unwrap();
+    }
+}
+
+/// Cityscapes' pictures and label maps have names of their own, and other maps lie beside the latter.
+#[test]
+fn label_maps_with_other_names_than_their_pictures_are_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    draw(at);
+    let renamed = |folder: &str, ending: &str| {
+        let names: Vec<_> = std::fs::read_dir(at.join(folder)).unwrap().collect();
+        for entry in names {
+            let path = entry.unwrap().path();
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            std::fs::rename(&path, path.with_file_name(format!("{stem}{ending}"))).unwrap();
+        }
+    };
+    for split in ["training", "validation"] {
+        renamed(&format!("data/images/{split}"), "_leftImg8bit.jpg");
+        let labels = format!("data/annotations/{split}");
+        renamed(&labels, "_gtFine_labelTrainIds.png");
+        let map = first(&at.join(&labels));
+        std::fs::copy(&map, at.join(&labels).join("other_gtFine_labelIds.png")).unwrap();
+    }
+    let recipe = smoke("segment.toml");
+    run(
+        at,
+        &["finetune", &recipe, "--data", "data", "--out", "whole"],
+    );
+    assert_eq!(summary(&at.join("whole/eval/summary.json"))["images"], 4.0);
+    assert!(first(&at.join("whole/eval/labels")).ends_with("_gtFine_labelTrainIds.png"));
+}
+
 #[test]
 fn a_run_stopped_half_way_ends_as_one_that_was_not() {
     let folder = tempfile::tempdir().unwrap();

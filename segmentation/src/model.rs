@@ -67,11 +67,6 @@ impl Segmentor {
         &self.config
     }
 
-    /// The head that predicts.
-    pub fn head(&self) -> &UperHead {
-        &self.head
-    }
-
     /// The head of the second loss.
     pub fn auxiliary(&self) -> Option<&FcnHead> {
         self.auxiliary.as_ref()

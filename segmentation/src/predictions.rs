@@ -3,14 +3,14 @@
 //! The numbers come from the files, not from the model's memory, so scoring the files again gives the
 //! same digits.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use data::{SegmentationSample, write_label_png};
 use engine::{EngineError, EvaluateOptions, SampleBatch, TaskError};
 use eval::EvalError;
 use eval::segmentation::{
-    LabelSpec, SegmentationMeter, SegmentationOptions, evaluate_label_folders, write_class_scores,
-    write_confused_classes, write_confusion_matrix,
+    LabelFiles, LabelSpec, SegmentationMeter, SegmentationOptions, evaluate_label_files,
+    write_class_scores, write_confused_classes, write_confusion_matrix,
 };
 
 use crate::task::{SegmentationTask, SegmentedPicture};
@@ -25,6 +25,8 @@ pub const SUBMISSION_FOLDER: &str = "submission";
 pub struct GroundTruthLabels<'a> {
     /// Folder of label maps.
     pub folder: &'a Path,
+    /// Their paths within it, in the order of the pictures that are evaluated.
+    pub files: &'a [&'a str],
     /// What their numbers mean.
     pub spec: LabelSpec,
     /// Names in class order.
@@ -43,8 +45,8 @@ pub struct SegmentationEvaluation {
 }
 
 /// Runs the segmentor over `batches`, writes label maps (`labels/`, and with `submission` the same counted
-/// from 1 in `submission/`) and the tables of their scores into `folder` and returns the scores. Maps of
-/// an earlier evaluation in the folder are removed first.
+/// from 1 in `submission/`), under the paths of the ground truth's, and the tables of their scores into
+/// `folder` and returns the scores. Maps of an earlier evaluation in the folder are removed first.
 ///
 /// # Errors
 /// When a picture cannot be read or does not fit the model, a file cannot be written or scored, or the
@@ -66,19 +68,30 @@ pub fn evaluate_segmentor(
     for old in [&labels, &server] {
         empty(old).map_err(|error| failed(error.into()))?;
     }
+    let mut files = Vec::with_capacity(truth.files.len());
     let evaluated = engine::evaluate(task, batches, options, |mut picture| {
-        picture.write(&labels)?;
+        let name = truth
+            .files
+            .get(files.len())
+            .ok_or_else(|| format!("{}: there is no label map for it", picture.name))?;
+        let prediction = labels.join(name);
+        picture.write(&prediction)?;
+        files.push(LabelFiles {
+            name: (*name).to_owned(),
+            label: truth.folder.join(name),
+            prediction,
+        });
         if submission {
             for label in &mut picture.labels {
                 *label += 1; // at most 255 classes
             }
-            picture.write(&server)?;
+            picture.write(&server.join(name))?;
         }
         Ok(())
     })?;
-    let scored = evaluate_label_folders(
+    let scored = evaluate_label_files(
         truth.folder,
-        &labels,
+        files,
         &SegmentationOptions::new(truth.spec),
         &|_, _| {},
     )
@@ -106,20 +119,14 @@ fn empty(folder: &Path) -> Result<(), EvalError> {
 }
 
 impl SegmentedPicture {
-    /// Where the picture's label map goes: its own path below `folder`, as PNG.
-    pub fn label_path(&self, folder: &Path) -> PathBuf {
-        folder.join(&self.name).with_extension("png")
-    }
-
-    /// Writes the label map below `folder`.
-    fn write(&self, folder: &Path) -> Result<(), TaskError> {
-        let path = self.label_path(folder);
+    /// Writes the label map.
+    fn write(&self, path: &Path) -> Result<(), TaskError> {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)
                 .map_err(|error| format!("{} cannot be made: {error}", parent.display()))?;
         }
         Ok(write_label_png(
-            &path,
+            path,
             self.width,
             self.height,
             &self.labels,

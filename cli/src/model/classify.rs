@@ -14,6 +14,7 @@ use engine::{BatchSource, EvaluateOptions, StepContext, StopFlag, Task, Trainer}
 use tch::{Device, nn};
 
 use crate::experiment::ClassifyRecipe;
+use crate::outputs::evaluation_folder;
 use crate::session::{Batches, Session, ended, goes_on, prepare};
 use crate::weights::Weights;
 
@@ -100,11 +101,7 @@ pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
     let val = recipe.data.open_val()?;
     check_classes(&recipe, &val, "validation")?;
     let model = Model::restore(&recipe, &args.weights)?;
-    let out = match (&args.out, &model.weights.run) {
-        (Some(out), _) => out.clone(),
-        (None, Some(run)) => run.join("eval"),
-        (None, None) => PathBuf::from("runs").join(format!("{}_eval", text.name())),
-    };
+    let out = evaluation_folder(args, model.weights.run.as_deref(), &text.name());
     let files = Files::new(&out)?;
     let options = EvaluateOptions {
         device: model.device,
@@ -141,7 +138,7 @@ pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
     let recipe = ClassifyRecipe::from_text(text, "predict")?;
     if args.out.is_some() {
         return Err(anyhow::anyhow!(
-            "--out is for recipes with task = \"detect\": names of classes are printed, no picture is drawn"
+            "--out is for recipes with task = \"detect\" or \"segment\": names of classes are printed, no picture is drawn"
         )
         .into());
     }

@@ -6,6 +6,7 @@ mod demo;
 mod detect;
 mod device;
 mod experiment;
+mod outputs;
 mod pretrain;
 mod segment;
 mod session;

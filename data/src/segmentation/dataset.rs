@@ -133,11 +133,6 @@ impl SegmentationDataset {
         &self.notes
     }
 
-    /// Path of a picture under the folder of pictures.
-    pub fn picture_name(&self, index: usize) -> &str {
-        &self.pairs[index].picture
-    }
-
     /// Path of a picture's label map under the folder of label maps; predictions under the same path are
     /// found by `eval::segmentation`.
     pub fn label_name(&self, index: usize) -> &str {

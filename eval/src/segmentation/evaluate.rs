@@ -1,6 +1,6 @@
 //! Folders of label maps to scores.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use super::counter::{ImageCounter, ImageCounts, LabelFault};
 use super::label_png::LabelPngReader;
 use super::label_spec::LabelSpec;
 use super::meter::{ImageTally, SegmentationMeter};
-use super::pairing::{LabelPair, pair_folders};
+use super::pairing::{LabelPair, LabelPairs, pair_folders};
 use crate::error::EvalError;
 use crate::strictness::{Skipped, Strictness};
 
@@ -71,6 +71,49 @@ pub fn evaluate_label_folders(
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<SegmentationResult, EvalError> {
     let folders = pair_folders(ground_truth, predictions)?;
+    score(folders, ground_truth, options, progress)
+}
+
+/// A label map of the ground truth and the prediction for it, PNG files both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelFiles {
+    /// What the image is called.
+    pub name: String,
+    /// The ground truth.
+    pub label: PathBuf,
+    /// The prediction.
+    pub prediction: PathBuf,
+}
+
+/// As [`evaluate_label_folders`], for files that are paired already; `ground_truth` is the folder that a
+/// message about all of them names.
+///
+/// # Errors
+/// When no image can be scored, or, under [`Strictness::Strict`], for the first that cannot.
+pub fn evaluate_label_files(
+    ground_truth: &Path,
+    files: Vec<LabelFiles>,
+    options: &SegmentationOptions,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<SegmentationResult, EvalError> {
+    let pair = |files: LabelFiles| LabelPair {
+        name: files.name,
+        label: files.label,
+        prediction: Ok(files.prediction),
+    };
+    let folders = LabelPairs {
+        pairs: files.into_iter().map(pair).collect(),
+        extra: Vec::new(),
+    };
+    score(folders, ground_truth, options, progress)
+}
+
+fn score(
+    folders: LabelPairs,
+    ground_truth: &Path,
+    options: &SegmentationOptions,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<SegmentationResult, EvalError> {
     let total = folders.pairs.len() as u64;
     let strict = options.strictness == Strictness::Strict;
     let meter = Mutex::new(SegmentationMeter::new(options.labels.classes()));

@@ -17,7 +17,10 @@ mod scores;
 pub use class_names::read_class_names;
 pub use comparison::{SEGMENTATION_METRICS, bootstrap_segmentation};
 pub use counter::{ImageCounter, ImageCounts, LabelFault, PairCount};
-pub use evaluate::{ScoredImage, SegmentationOptions, SegmentationResult, evaluate_label_folders};
+pub use evaluate::{
+    LabelFiles, ScoredImage, SegmentationOptions, SegmentationResult, evaluate_label_files,
+    evaluate_label_folders,
+};
 pub use files::{write_class_scores, write_confused_classes, write_confusion_matrix};
 pub use label_map::{LabelMap, Labels};
 pub use label_png::read_label_png;

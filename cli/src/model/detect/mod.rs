@@ -3,7 +3,7 @@
 mod categories;
 mod predict;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use data::{DetectionDataset, LoadedSet};
@@ -17,6 +17,7 @@ use tch::{Device, nn};
 pub use predict::predict;
 
 use crate::experiment::DetectRecipe;
+use crate::outputs::evaluation_folder;
 use crate::session::{Batches, Session, ended, goes_on, prepare};
 use crate::weights::Weights;
 use categories::{check_classes, same_categories, write_categories};
@@ -102,11 +103,7 @@ pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
     let val = recipe.data.open_val()?;
     check_classes(&recipe.model, &val)?;
     let model = Model::restore(&recipe, &args.weights)?;
-    let out = match (&args.out, &model.weights.run) {
-        (Some(out), _) => out.clone(),
-        (None, Some(run)) => run.join("eval"),
-        (None, None) => PathBuf::from("runs").join(format!("{}_eval", text.name())),
-    };
+    let out = evaluation_folder(args, model.weights.run.as_deref(), &text.name());
     let options = EvaluateOptions {
         device: model.device,
         precision: recipe.trainer.precision,

@@ -1,8 +1,7 @@
 //! `deepmim predict` for recipes of detection: a list of what is found, and pictures with it drawn in.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use data::{
     DetectionSample, Orientation, OverlayObject, decode_file, detection_input, draw_detections,
 };
@@ -15,6 +14,7 @@ use serde::Serialize;
 use super::Model;
 use super::categories::category_names;
 use crate::experiment::DetectRecipe;
+use crate::outputs::{free_paths, prediction_folder};
 
 /// One detection as `predict` writes it.
 #[derive(Serialize)]
@@ -53,12 +53,8 @@ pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
     }
     let model = Model::restore(&recipe, &args.weights)?;
     let names = category_names(args, &recipe, &model.weights)?;
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| PathBuf::from("predictions"));
-    std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-    let mut answers = Vec::new();
+    let out = prediction_folder(args)?;
+    let mut answers: Vec<PictureFound> = Vec::new();
     for path in &args.images {
         let picture = path.display().to_string();
         let mut image = decode_file(path, Orientation::Apply)?;
@@ -75,7 +71,11 @@ pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
             .collate(vec![sample], &StepContext::evaluation(), model.device)
             .map_err(failed)?;
         for found in model.task.predict(&batch).map_err(failed)? {
-            let overlay = overlay_path(&out, path, &answers)?;
+            let [overlay] = free_paths(
+                path,
+                |stem| [out.join(format!("{stem}.png"))],
+                |path| answers.iter().any(|before| before.overlay == path),
+            )?;
             draw(&mut image, &found, &names)?;
             image.write_png(&overlay)?;
             answers.push(PictureFound {
@@ -108,23 +108,6 @@ pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
     }
     eprintln!("all detections with masks: {}", file.display());
     Ok(())
-}
-
-/// Where a picture's overlay goes: its own name, numbered where two pictures have the same.
-fn overlay_path(out: &Path, picture: &Path, before: &[PictureFound]) -> anyhow::Result<PathBuf> {
-    let stem = picture
-        .file_stem()
-        .with_context(|| format!("{} is no file", picture.display()))?
-        .to_string_lossy()
-        .into_owned();
-    let taken = |path: &PathBuf| before.iter().any(|other| other.overlay == *path);
-    let mut path = out.join(format!("{stem}.png"));
-    let mut number = 2;
-    while taken(&path) || path == picture {
-        path = out.join(format!("{stem}_{number}.png"));
-        number += 1;
-    }
-    Ok(path)
 }
 
 fn draw(

@@ -2,10 +2,10 @@
 
 mod predict;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
-use data::{LoadedSet, SegmentationDataset};
+use data::{Dataset, LoadedSet, SegmentationDataset};
 use deepmim_cli::{
     EvalArgs, Failure, FinetuneArgs, RecipeText, RunArgs, WeightsArgs, print_json, print_text,
 };
@@ -19,6 +19,7 @@ use tch::{Device, nn};
 pub use predict::predict;
 
 use crate::experiment::SegmentRecipe;
+use crate::outputs::evaluation_folder;
 use crate::session::{Batches, Session, ended, goes_on, prepare};
 use crate::weights::Weights;
 
@@ -116,8 +117,11 @@ fn evaluate_set(
     submission: bool,
 ) -> Result<SegmentationEvaluation, TaskError> {
     let names = set.dataset.class_names();
+    let pictures = 0..set.dataset.len();
+    let files: Vec<&str> = pictures.map(|at| set.dataset.label_name(at)).collect();
     let truth = GroundTruthLabels {
         folder: &set.dataset.source().labels,
+        files: &files,
         spec: recipe.data.label_spec(names.len())?,
         names,
     };
@@ -138,11 +142,7 @@ pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
     let val = recipe.data.open_val()?;
     check_classes(&recipe, &val)?;
     let model = Model::restore(&recipe, &args.weights)?;
-    let out = match (&args.out, &model.weights.run) {
-        (Some(out), _) => out.clone(),
-        (None, Some(run)) => run.join("eval"),
-        (None, None) => PathBuf::from("runs").join(format!("{}_eval", text.name())),
-    };
+    let out = evaluation_folder(args, model.weights.run.as_deref(), &text.name());
     let stop = StopFlag::on_signals().context("signal handlers cannot be installed")?;
     let options = EvaluateOptions {
         device: model.device,

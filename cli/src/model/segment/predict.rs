@@ -1,8 +1,8 @@
 //! `deepmim predict` for recipes of segmentation: label maps in colours, and pictures with them laid over.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use data::{
     Orientation, SegmentationSample, class_palette, decode_file, draw_labels, segmentation_views,
     write_palette_png,
@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::{CLASSES, Model};
 use crate::experiment::SegmentRecipe;
+use crate::outputs::{free_paths, prediction_folder};
 use crate::weights::Weights;
 
 /// How much of a class's colour lies over the picture.
@@ -53,11 +54,7 @@ pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
         Some(palette) => palette.clone(),
         None => class_palette(&names),
     };
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| PathBuf::from("predictions"));
-    std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+    let out = prediction_folder(args)?;
     let mut answers: Vec<PictureFound> = Vec::new();
     for path in &args.images {
         let picture = path.display().to_string();
@@ -77,7 +74,16 @@ pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
             .collate(vec![sample], &StepContext::evaluation(), model.device)
             .map_err(failed)?;
         for found in model.task.predict(&batch).map_err(failed)? {
-            let (labels, overlay) = output_paths(&out, path, &answers)?;
+            let files = |stem: &str| [format!("{stem}.png"), format!("{stem}_overlay.png")];
+            let [labels, overlay] = free_paths(
+                path,
+                |stem| files(stem).map(|file| out.join(file)),
+                |path| {
+                    answers
+                        .iter()
+                        .any(|b| b.labels == path || b.overlay == path)
+                },
+            )?;
             write_palette_png(&labels, found.width, found.height, &found.labels, &palette)?;
             draw_labels(&mut image, &found.labels, &palette, OPACITY);
             image.write_png(&overlay)?;
@@ -108,38 +114,6 @@ pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
     }
     eprintln!("pixels of each class: {}", file.display());
     Ok(())
-}
-
-/// Where a picture's label map and overlay go: its own name, numbered where two pictures have the same.
-fn output_paths(
-    out: &Path,
-    picture: &Path,
-    before: &[PictureFound],
-) -> anyhow::Result<(PathBuf, PathBuf)> {
-    let stem = picture
-        .file_stem()
-        .with_context(|| format!("{} is no file", picture.display()))?
-        .to_string_lossy()
-        .into_owned();
-    let mut number = 1;
-    loop {
-        let stem = match number {
-            1 => stem.clone(),
-            _ => format!("{stem}_{number}"),
-        };
-        let labels = out.join(format!("{stem}.png"));
-        let overlay = out.join(format!("{stem}_overlay.png"));
-        let taken = |path: &PathBuf| {
-            path == picture
-                || before
-                    .iter()
-                    .any(|b| b.labels == *path || b.overlay == *path)
-        };
-        if !taken(&labels) && !taken(&overlay) {
-            return Ok((labels, overlay));
-        }
-        number += 1;
-    }
 }
 
 /// Names from `--classes`, from the run, or from the data set where it is there; else numbers.

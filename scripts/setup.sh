@@ -92,6 +92,17 @@ if spec and spec.origin:
 PY
 }
 
+# Clones share the build output, so that the dependencies are built once. Cargo gives our own crates the same
+# names in every clone and goes by dates: an older file of this clone would count as built although another
+# clone's was. So where another clone built last, ours are built anew.
+deepmim_take_over() {
+    local clone last="$CARGO_TARGET_DIR/last-clone"
+    clone="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+    [ "$(cat "$last" 2>/dev/null)" = "$clone" ] && return 0
+    rm -rf "$CARGO_TARGET_DIR"/*/.fingerprint/deepmim-*
+    mkdir -p "$CARGO_TARGET_DIR" && printf '%s\n' "$clone" >"$last"
+}
+
 deepmim_setup() {
     mkdir -p "$DEEPMIM_CACHE" || { deepmim_fail "the cache folder $DEEPMIM_CACHE cannot be made; set DEEPMIM_CACHE to one that can"; return 1; }
     command -v cargo >/dev/null || { [ -r "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"; }
@@ -123,7 +134,10 @@ deepmim_setup() {
     export OPENCV_LINK_PATHS="${OPENCV_LINK_PATHS:-/usr/lib/$multiarch}"
     export OPENCV_INCLUDE_PATHS="${OPENCV_INCLUDE_PATHS:-/usr/include/opencv4,/usr/include/$multiarch/opencv4}"
     export OPENCV_DISABLE_PROBES="${OPENCV_DISABLE_PROBES:-pkg_config,cmake,vcpkg_cmake,vcpkg}"
-    export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$DEEPMIM_CACHE/target}"
+    if [ -z "${CARGO_TARGET_DIR:-}" ]; then
+        export CARGO_TARGET_DIR="$DEEPMIM_CACHE/target"
+        deepmim_take_over
+    fi
     deepmim_say "libtorch: $LIBTORCH ($source); build output: $CARGO_TARGET_DIR"
 }
 

@@ -8,6 +8,8 @@ fn main() {
         "src/shim.cpp",
         "src/attention.cpp",
         "src/biased_attention.cpp",
+        "src/enlarged_loss.cpp",
+        "src/recomputed_linear.cpp",
         "src/roi_align.cpp",
     ];
     for file in sources

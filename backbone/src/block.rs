@@ -147,12 +147,12 @@ impl Block {
     fn run(&self, x: &Tensor, extent: &Extent, drops: &Drops) -> Tensor {
         let (batch, tokens, width) = x.size3().expect("a block takes tokens [B, T, C]");
         let rows = x.reshape([batch * tokens, width]);
-        let normed = self.norm1.forward(&rows);
+        let qkv = self.qkv.after_norm(&self.norm1, &rows); // [B * T, 3 * C]
         let attended = match extent {
-            Extent::All => self.attend(&normed, [batch, tokens, width], None),
-            Extent::Queries(part) => self.attend(&normed, [batch, tokens, width], Some(part)),
+            Extent::All => self.attend(&qkv, [batch, tokens, width], None),
+            Extent::Queries(part) => self.attend(&qkv, [batch, tokens, width], Some(part)),
             Extent::Map([rows, columns]) => {
-                self.attend_in_windows(&normed, [batch, *rows, *columns, width])
+                self.attend_in_windows(&qkv, [batch, *rows, *columns, width])
             }
         };
         let (kept, stream) = match extent {
@@ -165,38 +165,28 @@ impl Block {
             }
             Extent::All | Extent::Map(_) => (tokens, rows),
         };
-        let stream = residual(
-            self.proj.forward(&attended),
-            &stream,
-            self.scale1.as_ref(),
-            drops[0].as_ref(),
-            kept,
-        );
-        let hidden = self.fc1.forward(&self.norm2.forward(&stream)); // [B * T, hidden]
-        let hidden = match self.activation {
-            Activation::Gelu => hidden.gelu("none"),
-            Activation::QuickGelu => &hidden * (&hidden * 1.702).sigmoid(),
+        let branch = self.proj.scaled(self.scale1.as_ref()).forward(&attended);
+        let stream = residual(branch, &stream, drops[0].as_ref(), kept);
+        let hidden = self.fc1.after_norm(&self.norm2, &stream); // [B * T, hidden]
+        let fc2 = self.fc2.scaled(self.scale2.as_ref());
+        let branch = match self.activation {
+            Activation::Gelu => fc2.after_gelu(&hidden),
+            Activation::QuickGelu => fc2.forward(&(&hidden * (&hidden * 1.702).sigmoid())),
         };
-        let stream = residual(
-            self.fc2.forward(&hidden),
-            &stream,
-            self.scale2.as_ref(),
-            drops[1].as_ref(),
-            kept,
-        );
+        let stream = residual(branch, &stream, drops[1].as_ref(), kept);
         stream.view([batch, kept, width])
     }
 
-    /// Multi-head attention of rows `[B * T, C]`, before the output projection: `[B * len, C]`.
+    /// Multi-head attention of queries, keys and values `[B * T, 3 * C]`, before the output projection:
+    /// `[B * len, C]`.
     fn attend(
         &self,
-        rows: &Tensor,
+        qkv: &Tensor,
         [batch, tokens, width]: [i64; 3],
         queries: Option<&Range<i64>>,
     ) -> Tensor {
         if let Some(table) = &self.bias {
-            let qkv = self.qkv.forward(rows).view([batch, tokens, 3 * width]);
-            let out = table.attend(&qkv, self.heads);
+            let out = table.attend(&qkv.view([batch, tokens, 3 * width]), self.heads);
             return match queries {
                 Some(part) => out.narrow(1, part.start, part.end - part.start),
                 None => out,
@@ -206,11 +196,7 @@ impl Block {
         let head = width / self.heads;
         // Unbinding the middle dimension (and not one moved to the front) lets the backward pass
         // write the three gradients side by side in one copy.
-        let parts = self
-            .qkv
-            .forward(rows)
-            .view([batch, tokens, 3, width])
-            .unbind(2);
+        let parts = qkv.view([batch, tokens, 3, width]).unbind(2);
         let split = |part: &Tensor| {
             let length = part.size()[1];
             part.view([batch, length, self.heads, head]).transpose(1, 2) // [B, heads, T, head]
@@ -232,22 +218,23 @@ impl Block {
         out.transpose(1, 2).reshape([-1, width])
     }
 
-    /// Attention of rows `[B * H * W, C]` within windows, before the output projection.
+    /// Attention of queries, keys and values `[B * H * W, 3 * C]` within windows, before the output
+    /// projection.
     fn attend_in_windows(
         &self,
-        rows: &Tensor,
+        qkv: &Tensor,
         [batch, height, width, channels]: [i64; 4],
     ) -> Tensor {
         let relative = self
             .relative
             .as_ref()
             .expect("a block takes maps when it was made with BlockConfig::map");
-        let qkv = self
-            .qkv
-            .forward(rows)
-            .view([batch, height, width, 3 * channels]);
         relative
-            .attend(&qkv, self.qkv.bias(), self.heads)
+            .attend(
+                &qkv.view([batch, height, width, 3 * channels]),
+                self.qkv.bias(),
+                self.heads,
+            )
             .view([-1, channels])
     }
 
@@ -280,18 +267,8 @@ enum Extent {
     Map([i64; 2]),
 }
 
-/// `stream + scale(branch)` with dropped samples left out; rows `[B * tokens, C]`.
-fn residual(
-    branch: Tensor,
-    stream: &Tensor,
-    scale: Option<&LayerScale>,
-    drop: Option<&Tensor>,
-    tokens: i64,
-) -> Tensor {
-    let mut branch = match scale {
-        Some(scale) => scale.forward(&branch),
-        None => branch,
-    };
+/// `stream + branch` with dropped samples left out; rows `[B * tokens, C]`.
+fn residual(mut branch: Tensor, stream: &Tensor, drop: Option<&Tensor>, tokens: i64) -> Tensor {
     if let Some(factors) = drop {
         // [B, 1, 1] -> one factor per row
         let per_row = factors.expand([-1, tokens, 1], false).reshape([-1, 1]);

@@ -3,6 +3,7 @@
 //! Each can be cloned shallowly (same storage), which is what lets a checkpointed block carry its
 //! parameters into the backward pass.
 
+use native::{LinearParameters, NormParameters};
 use tch::{Tensor, nn, nn::Init};
 
 /// Bound of Glorot's uniform initialisation: `sqrt(6 / (inputs + outputs))`.
@@ -38,6 +39,41 @@ impl Linear {
     /// Applies the layer to the last dimension.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, self.bias.as_ref())
+    }
+
+    /// Applies the layer to normalised rows `[N, inputs]`, keeping no normalised rows for the backward
+    /// pass.
+    pub(crate) fn after_norm(&self, norm: &LayerNorm, rows: &Tensor) -> Tensor {
+        let norm = NormParameters {
+            weight: &norm.weight,
+            bias: &norm.bias,
+            eps: norm.eps,
+        };
+        native::linear_after_norm(rows, norm, self.parameters())
+    }
+
+    /// Applies the layer to GELU of rows `[N, inputs]`, keeping only the rows for the backward pass.
+    pub(crate) fn after_gelu(&self, rows: &Tensor) -> Tensor {
+        native::linear_after_gelu(rows, self.parameters())
+    }
+
+    /// The layer whose outputs are this one's, scaled: its parameters are, which spares a copy of its
+    /// output in the backward pass.
+    pub(crate) fn scaled(&self, scale: Option<&LayerScale>) -> Self {
+        match scale {
+            Some(LayerScale { gamma }) => Self {
+                weight: &self.weight * gamma.unsqueeze(1),
+                bias: self.bias.as_ref().map(|bias| bias * gamma),
+            },
+            None => self.shallow_clone(),
+        }
+    }
+
+    fn parameters(&self) -> LinearParameters<'_> {
+        LinearParameters {
+            weight: &self.weight,
+            bias: self.bias.as_ref(),
+        }
     }
 
     /// The bias, where there is one.
@@ -103,11 +139,6 @@ impl LayerScale {
         Self {
             gamma: path.var("gamma", &[width], Init::Const(start)),
         }
-    }
-
-    /// Scales the last dimension.
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        x * &self.gamma
     }
 
     pub(crate) fn shallow_clone(&self) -> Self {

@@ -74,6 +74,28 @@ unsafe extern "C" {
         columns: i64,
         output: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub fn deepmim_enlarged_cross_entropy(
+        logits: *const C_tensor,
+        labels: *const C_tensor,
+        ignored: i64,
+        loss: *mut *mut C_tensor,
+        right: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub fn deepmim_linear_after_gelu(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub fn deepmim_linear_after_norm(
+        x: *const C_tensor,
+        scale: *const C_tensor,
+        shift: *const C_tensor,
+        eps: f64,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub fn deepmim_roi_align(
         features: *const C_tensor,
         rois: *const C_tensor,

@@ -7,11 +7,13 @@
 //! - [`keep_freed_memory`]: spares a training step the page faults of its large tensors;
 //! - [`relative_attention`]: attention over a grid of tokens without a matrix of all pairs;
 //! - [`biased_attention`]: the same with a learnt bias for each distance of two tokens;
+//! - [`linear_after_norm`], [`linear_after_gelu`]: two operators that keep what one would;
+//! - [`enlarged_cross_entropy`]: the loss of a label map without logits of its size;
 //! - [`roi_align`]: ROIAlign, forward and backward;
 //! - [`load_cuda`]: makes libtorch's CUDA half visible to a program linked against its CPU half.
 //!
 //! This is the only crate with `unsafe` code. The C++ half are `shim.cpp`, `attention.cpp`,
-//! `biased_attention.cpp` and `roi_align.cpp`.
+//! `biased_attention.cpp`, `enlarged_loss.cpp`, `recomputed_linear.cpp` and `roi_align.cpp`.
 
 #![allow(unsafe_code)]
 
@@ -20,9 +22,11 @@ mod autocast;
 mod biased_attention;
 mod checkpoint;
 mod cuda;
+mod enlarged_loss;
 mod ffi;
 mod lists;
 mod memory;
+mod recomputed_linear;
 mod roi_align;
 
 pub use attention::relative_attention;
@@ -30,11 +34,15 @@ pub use autocast::Autocast;
 pub use biased_attention::biased_attention;
 pub use checkpoint::checkpoint;
 pub use cuda::load_cuda;
+pub use enlarged_loss::{PixelSums, enlarged_cross_entropy};
 pub use lists::{
     AdamWConstants, clear_grad, foreach_lerp, foreach_norm, foreach_scale, fused_adamw,
     libtorch_version,
 };
 pub use memory::keep_freed_memory;
+pub use recomputed_linear::{
+    LinearParameters, NormParameters, linear_after_gelu, linear_after_norm,
+};
 pub use roi_align::{RoiAlign, roi_align};
 
 /// An exception that libtorch raised inside the shim.

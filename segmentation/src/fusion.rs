@@ -11,44 +11,40 @@
 
 use tch::{Device, Kind, Tensor};
 
-/// Equals `convolve(enlarge(x), weight)` up to rounding: `x [B, C, h, w]`, `weight [O, C, 3, 3]`, result
-/// `[B, O, H, W]` for `size = (H, W)`. Enlarging is bilinear, corners not aligned; the convolution has
-/// stride 1 and one cell of zeros around.
-pub(crate) fn convolve_enlarged(x: &Tensor, weight: &Tensor, size: (i64, i64)) -> Tensor {
+/// Adds `convolve(enlarge(x), weight)` to `sum [B, O, H, W]`, equal to it up to rounding: `x [B, C, h, w]`,
+/// `weight [O, C, 3, 3]`. Enlarging is bilinear, corners not aligned; the convolution has stride 1 and one
+/// cell of zeros around. `sum` may be written to.
+pub(crate) fn add_convolved_enlarged(sum: Tensor, x: &Tensor, weight: &Tensor) -> Tensor {
     let (batch, channels, height, width) = x.size4().expect("a map is [B, C, H, W]");
-    let outputs = weight.size()[0];
-    // [3 columns, 3 rows, O, C]: what a column of the kernel makes stays together in memory.
-    let matrices = weight
-        .permute([3, 2, 0, 1])
-        .reshape([9 * outputs, channels, 1, 1]);
-    let products = x
-        .conv2d(&matrices, None::<&Tensor>, [1, 1], [0, 0], [1, 1], 1)
-        .contiguous()
-        .view([batch, 3, 3 * outputs, height, width]);
-    let kind = products.kind();
-    let down = moved_interpolation(height, size.0, kind, x.device()); // [3, H, h]
-    let across = moved_interpolation(width, size.1, kind, x.device()); // [3, W, w]
-    let mut sum: Option<Tensor> = None;
+    let (_, outputs, tall, wide) = sum.size4().expect("a map is [B, O, H, W]");
+    let kind = sum.kind();
+    let down = moved_interpolation(height, tall, kind, x.device())
+        .permute([1, 0, 2])
+        .reshape([1, tall, 3 * height]);
+    let across = moved_interpolation(width, wide, kind, x.device()); // [3, W, w]
+    let mut rows = sum.contiguous().view([batch * outputs * tall, wide]);
+    // One column of the kernel at a time: the products of all nine matrices would be nine maps.
     for column in 0..3 {
-        // [B, 3 rows, O, h, w]: the three rows of the kernel side by side are one product per channel.
-        let tall = products
-            .select(1, column)
-            .view([batch, 3, outputs, height, width])
-            .transpose(1, 2)
-            .reshape([batch * outputs, 3 * height, width]);
-        let down = down.permute([1, 0, 2]).reshape([1, size.0, 3 * height]);
-        let tall = down
+        let matrices = weight.select(3, column).permute([0, 2, 1]); // [O, 3 rows, C]
+        let products = x
+            .conv2d(
+                &matrices.reshape([3 * outputs, channels, 1, 1]),
+                None::<&Tensor>,
+                [1, 1],
+                [0, 0],
+                [1, 1],
+                1,
+            )
+            .to_kind(kind);
+        // The three rows of the kernel one below the other are one product per channel.
+        let stacked = products.reshape([batch * outputs, 3 * height, width]);
+        let enlarged = down
             .expand([batch * outputs, -1, -1], false)
-            .bmm(&tall)
-            .view([batch * outputs * size.0, width]);
-        let part = across.get(column).transpose(0, 1);
-        sum = Some(match sum {
-            Some(sum) => sum.addmm(&tall, &part),
-            None => tall.mm(&part),
-        });
+            .bmm(&stacked)
+            .view([batch * outputs * tall, width]);
+        rows = rows.addmm_(&enlarged, &across.get(column).transpose(0, 1));
     }
-    sum.expect("a kernel has three columns")
-        .view([batch, outputs, size.0, size.1])
+    rows.view([batch, outputs, tall, wide])
 }
 
 /// For each of the three cells of a kernel along an axis, enlarging from `from` to `to` places and moving
@@ -106,7 +102,8 @@ mod tests {
             let enlarged = x.upsample_bilinear2d([to.0, to.1], false, None, None);
             let (wanted, wanted_gradients) =
                 run(enlarged.conv2d(&weight, None::<&Tensor>, [1, 1], [1, 1], [1, 1], 1));
-            let (found, gradients) = run(convolve_enlarged(&x, &weight, to));
+            let sum = Tensor::zeros([2, 6, to.0, to.1], options);
+            let (found, gradients) = run(add_convolved_enlarged(sum, &x, &weight));
             let close = |a: &Tensor, b: &Tensor| {
                 let gap = (a - b).abs().max().double_value(&[]);
                 let largest = b.abs().max().double_value(&[]);

@@ -20,7 +20,7 @@ pub use config::{AuxiliaryConfig, InferenceMode, SegmentorConfig, TestTime};
 pub use error::SegmentationError;
 pub use fcn_head::FcnHead;
 pub use inference::best_class;
-pub use losses::{cross_entropy, pixel_accuracy};
+pub use losses::{PixelLoss, cross_entropy};
 pub use model::{Segmentor, SegmentorLosses};
 pub use policy::upernet_policy;
 pub use predictions::{

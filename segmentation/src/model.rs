@@ -10,7 +10,7 @@ use tch::{Kind, Tensor, nn};
 use crate::config::SegmentorConfig;
 use crate::error::SegmentationError;
 use crate::fcn_head::FcnHead;
-use crate::losses::{cross_entropy, pixel_accuracy};
+use crate::losses::cross_entropy;
 use crate::uper_head::UperHead;
 
 /// UperNet on a tapped ViT trunk.
@@ -102,20 +102,18 @@ impl Segmentor {
     pub fn losses(&self, images: &Tensor, labels: &Tensor, train: bool) -> SegmentorLosses {
         let maps = self.maps(images, train);
         let labelled_only = self.config.average_labelled_only;
-        let logits = self.head.forward(&maps, train);
+        let of_head = cross_entropy(&self.head.forward(&maps, train), labels, labelled_only);
         let mut result = SegmentorLosses {
-            losses: vec![(
-                "decode.loss_ce",
-                cross_entropy(&logits, labels, labelled_only, train),
-            )],
-            accuracies: vec![("decode.acc_seg", pixel_accuracy(&logits, labels))],
+            losses: vec![("decode.loss_ce", of_head.loss)],
+            accuracies: vec![("decode.acc_seg", of_head.accuracy)],
         };
         if let (Some(head), Some(config)) = (&self.auxiliary, &self.config.auxiliary) {
             let logits = head.forward(&maps[config.map], train);
-            let loss = cross_entropy(&logits, labels, labelled_only, train) * config.weight;
-            result.losses.push(("aux.loss_ce", loss));
-            let accuracy = pixel_accuracy(&logits, labels);
-            result.accuracies.push(("aux.acc_seg", accuracy));
+            let of_head = cross_entropy(&logits, labels, labelled_only);
+            result
+                .losses
+                .push(("aux.loss_ce", of_head.loss * config.weight));
+            result.accuracies.push(("aux.acc_seg", of_head.accuracy));
         }
         result
     }

@@ -7,7 +7,7 @@
 use tch::{Tensor, nn};
 
 use crate::conv::{Classifier, ConvNormRelu, resize};
-use crate::fusion::convolve_enlarged;
+use crate::fusion::add_convolved_enlarged;
 
 /// Averages of a map over coarse grids, each projected and enlarged again (PSPNet, arXiv 1612.01105),
 /// then merged with the map itself.
@@ -101,14 +101,13 @@ impl UperHead {
         for (level, conv) in levels.iter_mut().zip(&self.smooth) {
             *level = conv.forward(level, train);
         }
-        let size = extent(&levels[0]);
         let part = |level: i64| {
             let weight = &self.fusion.weight;
             weight.narrow(1, level * self.channels, self.channels)
         };
         let mut sum = backbone::convolve_map(&levels[0], &part(0), None);
         for (level, map) in (1..).zip(&levels[1..]) {
-            sum += convolve_enlarged(map, &part(level), size);
+            sum = add_convolved_enlarged(sum, map, &part(level));
         }
         self.fusion.finish(&sum, train)
     }

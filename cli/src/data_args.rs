@@ -162,7 +162,7 @@ pub struct CheckArgs {
     /// Detection and segmentation: folder of the validation pictures; default in detection: that of the training pictures
     #[arg(long, value_name = "DIR", requires = "val_truth")]
     pub val_images: Option<PathBuf>,
-    /// Segmentation: file of class names, one a line, or ADE20K's objectInfo150.csv
+    /// Segmentation: file of class names, one a line, or ADE20K's objectInfo150.csv or .txt
     #[arg(long, value_name = "FILE", requires = "labels")]
     pub classes_file: Option<PathBuf>,
     /// Segmentation: labels count from 1, and 0 is ignored, as in ADE20K

@@ -144,7 +144,7 @@ pub struct ScoreAde20kArgs {
     /// Number of classes; default: as many as --class-names has
     #[arg(long, value_name = "N", required_unless_present = "class_names")]
     pub classes: Option<usize>,
-    /// File with one class name a line, or ADE20K's objectInfo150.csv
+    /// File with one class name a line, or ADE20K's objectInfo150.csv or .txt
     #[arg(long, value_name = "FILE")]
     pub class_names: Option<PathBuf>,
     /// The ground truth counts from 1 and 0 is no class, as in ADE20K's files; predictions still count from 0

@@ -417,6 +417,12 @@ fn class_names() {
     let ade =
         b"Idx,Ratio,Train,Val,Stuff,Name\n1,0.1,2,3,1,wall\n2,0.1,2,3,1,\"sky, blue;heaven\"\n";
     assert_eq!(read("a.csv", ade).unwrap(), two);
+    let ade =
+        b"Idx\tRatio\tTrain\tVal\tName\n1\t0.1\t2\t3\twall  \n2\t0.1\t2\t3\tbuilding, edifice\n";
+    assert_eq!(
+        read("objectInfo150.txt", ade).unwrap(),
+        ["wall", "building"]
+    );
     for (name, text, expected) in [
         ("b.txt", &b"wall\n\nsky"[..], "class 1 is empty"),
         ("b.txt", b" \n", "holds no class names"),
@@ -427,7 +433,11 @@ fn class_names() {
             b"Idx,Name\n2,sky\n1,wall\n",
             "line 2: Idx is \"2\" instead of 1",
         ),
-        ("b.csv", b"Idx,Name\n1\n", "line 2: not a CSV record"),
+        (
+            "b.csv",
+            b"Idx,Name\n1\n",
+            "line 2: not a record of the table",
+        ),
     ] {
         let error = read(name, text).unwrap_err();
         assert!(error.contains(name) && error.contains(expected), "{error}");

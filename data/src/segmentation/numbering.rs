@@ -17,7 +17,7 @@ pub(super) const MOST_CLASSES: usize = 255;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SegmentationLabels {
-    /// File of class names in class order: one a line, or ADE20K's `objectInfo150.csv`. Relative to the data
+    /// File of class names in class order: one a line, or ADE20K's `objectInfo150.txt`. Relative to the data
     /// set's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<PathBuf>,

@@ -10,9 +10,9 @@ use crate::error::EvalError;
 /// Most bytes of a file of names.
 const MAX_BYTES: u64 = 1 << 22;
 
-/// Reads class names in class order: one a line, or ADE20K's `objectInfo150.csv` (a `.csv` file with
-/// a column `Name`, of which the first synonym is taken, and an optional column `Idx` that must count
-/// from 1).
+/// Reads class names in class order: one a line, or ADE20K's `objectInfo150.csv` or `objectInfo150.txt` (a
+/// `.csv` file or one whose first line has tabs, with a column `Name`, of which the first synonym is taken,
+/// and an optional column `Idx` that must count from 1).
 ///
 /// # Errors
 /// When the file cannot be read, is not UTF-8, holds no name or an empty one, or its columns are
@@ -34,8 +34,11 @@ pub fn read_class_names(path: &Path) -> Result<Vec<String>, EvalError> {
     let is_csv = path
         .extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-    let names = if is_csv {
-        from_csv(path, text)?
+    let has_tabs = text.lines().next().is_some_and(|line| line.contains('\t'));
+    let names = if has_tabs {
+        from_table(path, text, b'\t')?
+    } else if is_csv {
+        from_table(path, text, b',')?
     } else {
         text.trim_end()
             .lines()
@@ -58,13 +61,15 @@ pub fn read_class_names(path: &Path) -> Result<Vec<String>, EvalError> {
     Ok(names)
 }
 
-fn from_csv(path: &Path, text: &str) -> Result<Vec<String>, EvalError> {
+fn from_table(path: &Path, text: &str, delimiter: u8) -> Result<Vec<String>, EvalError> {
     let failed = |error: csv::Error| {
         let line = error.position().map_or(1, csv::Position::line);
-        EvalError::record(path, line, format!("not a CSV record ({error})"))
+        EvalError::record(path, line, format!("not a record of the table ({error})"))
     };
-    let mut csv = csv::Reader::from_reader(text.as_bytes());
-    let headers = csv.headers().map_err(failed)?;
+    let mut table = csv::ReaderBuilder::new()
+        .delimiter(delimiter)
+        .from_reader(text.as_bytes());
+    let headers = table.headers().map_err(failed)?;
     let column = |wanted: &str| {
         headers
             .iter()
@@ -76,8 +81,10 @@ fn from_csv(path: &Path, text: &str) -> Result<Vec<String>, EvalError> {
                        objectInfo150.csv; a plain list of names must not end in .csv";
         return Err(EvalError::record(path, 1, problem));
     };
+    // "building;edifice" in objectInfo150.csv, "building, edifice" in objectInfo150.txt
+    let between_synonyms = if delimiter == b'\t' { ',' } else { ';' };
     let mut names = Vec::new();
-    for record in csv.records() {
+    for record in table.records() {
         let record = record.map_err(failed)?;
         let line = record.position().map_or(0, csv::Position::line);
         let expected = names.len() + 1;
@@ -88,7 +95,8 @@ fn from_csv(path: &Path, text: &str) -> Result<Vec<String>, EvalError> {
             return Err(EvalError::record(path, line, problem));
         }
         let synonyms = record.get(name).unwrap_or_default();
-        names.push(synonyms.split(';').next().unwrap_or("").trim().to_owned());
+        let first = synonyms.split(between_synonyms).next().unwrap_or("");
+        names.push(first.trim().to_owned());
     }
     Ok(names)
 }

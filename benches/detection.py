@@ -33,9 +33,6 @@ import argparse
 import json
 import os
 import pathlib
-import platform
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -44,7 +41,7 @@ import warnings
 import torch
 
 sys.dont_write_bytecode = True  # a benchmark leaves nothing in the clone
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import turns
 SIZE = 1024
 MODES = ("infer", "train", "train-checkpointing")
 EVERYTHING = 1 << 20  # more than there are anchors or proposals
@@ -89,34 +86,6 @@ def sample_of(options):
     return dict(image=image, height=height, width=width, instances=instances)
 
 
-class Stages:
-    """Seconds spent inside some of a model's functions."""
-
-    def __init__(self):
-        self.rounds = []
-
-    def start(self):
-        self.rounds.append({})
-
-    def watch(self, owner, attribute, name):
-        own = getattr(owner, attribute)
-
-        def call(*arguments, **named):
-            start = time.perf_counter()
-            result = own(*arguments, **named)
-            self.add(name, time.perf_counter() - start)
-            return result
-
-        setattr(owner, attribute, call)
-
-    def add(self, name, seconds):
-        self.rounds[-1][name] = self.rounds[-1].get(name, 0.0) + seconds
-
-    def medians(self):
-        rounds = self.rounds[1:] or self.rounds
-        return {name: round(statistics.median(r[name] for r in rounds), 4) for name in rounds[-1]}
-
-
 def checkpoint_blocks(model):
     """detectron2 asks fairscale for this; PyTorch's own does the same."""
     from torch.utils.checkpoint import checkpoint
@@ -132,7 +101,7 @@ def run_detectron2(options):
     model, config = detectron2_model(options.detectron2, options.sample_everything)
     model.load_state_dict(torch.load(options.weights, weights_only=True)["model"])
     sample = sample_of(options)
-    stages, seconds = Stages(), []
+    stages = turns.Stages()
     for owner, attribute, name in [
         (model, "preprocess_image", "preprocess"), (model.backbone, "forward", "backbone"),
         (model.proposal_generator, "forward", "rpn"), (model.roi_heads, "forward", "roi_heads"),
@@ -167,27 +136,10 @@ def run_detectron2(options):
             stages.add("update", time.perf_counter() - middle)
             return {name: loss.item() for name, loss in losses.items()}
 
-    for number in range(options.rounds):
-        stages.start()
-        start = time.perf_counter()
-        result = one_round()
-        seconds.append(time.perf_counter() - start)
-        if number == 0 and options.record:
-            record(options.record, result)
-    answer = dict(seconds=seconds, peak_mib=peak_mib(), stages=stages.medians())
-    if options.count:
-        answer["multiplications"] = count_flops(one_round, stages)
-    print(json.dumps(answer))
-
-
-def count_flops(one_round, stages):
-    """Two per multiplication and addition, as PyTorch counts products, convolutions and attention."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    stages.start()
-    with FlopCounterMode(display=False) as counter:
-        one_round()
-    return counter.get_total_flops()
+    turns.timed_rounds(
+        one_round, options.rounds, stages, options.count,
+        options.record and (lambda result: record(options.record, result)),
+    )
 
 
 def record(path, result):
@@ -201,33 +153,14 @@ def record(path, result):
     pathlib.Path(path).write_text(json.dumps(answer))
 
 
-def peak_mib():
-    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return round(int(line.split()[1]) / 1024, 1)
-    return float("nan")
-
-
 # ------------------------------------------------------------------------------------------- the match
-
-
-def build():
-    command = ["cargo", "build", "--release", "-p", "deepmim-detection", "--example", "detection_speed", "--message-format=json"]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit("the Rust side did not build; source scripts/setup.sh first, it sets the build environment")
-    for line in done.stdout.splitlines():
-        message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "detection_speed":
-            return message["executable"]
-    sys.exit("cargo named no executable")
 
 
 def prepare(folder, checkout):
     """Weights whose scores differ, and the picture."""
     import numpy
 
-    sys.path.insert(0, str(ROOT / "parity"))
+    sys.path.insert(0, str(turns.ROOT / "parity"))
     import vitdet
 
     model, _ = detectron2_model(checkout, False)
@@ -255,22 +188,12 @@ def arguments(folder, mode, rounds, threads):
 
 def turn(side, options, folder, mode, rounds, *more):
     """One process of a side; what it measured."""
-    env = dict(os.environ, OMP_NUM_THREADS=str(options.threads))
     if side == "detectron2":
         command = [sys.executable, __file__, "--worker", "--detectron2", options.detectron2]
     else:
         command = [options.program]
-        if not options.own_libtorch:
-            library = pathlib.Path(torch.__file__).parent / "lib"
-            env["LD_LIBRARY_PATH"] = f"{library}:{env.get('LD_LIBRARY_PATH', '')}"
     command += arguments(folder, mode, rounds, options.threads) + list(more)
-    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, text=True, env=env)
-    if done.returncode:
-        sys.exit(f"{side} failed in {mode}: its message is above")
-    answer = json.loads(done.stdout.strip().splitlines()[-1])
-    shown = " ".join(f"{s:.2f}" for s in answer["seconds"])
-    print(f"{mode} {side}: {shown} s, peak {answer['peak_mib']:.0f} MiB", file=sys.stderr)
-    return answer
+    return turns.turn(side, mode, command, options.threads, options.own_libtorch)
 
 
 def compare(options, folder):
@@ -313,57 +236,16 @@ def compare(options, folder):
                 sys.exit("the detections differ")
 
 
-def gemm_rate(threads):
-    """Multiplications and additions a second of one large float32 product."""
-    torch.set_num_threads(threads)
-    a, b = torch.randn(3072, 3072), torch.randn(3072, 3072)
-    a @ b
-    best = float("inf")
-    for _ in range(5):
-        start = time.perf_counter()
-        a @ b
-        best = min(best, time.perf_counter() - start)
-    return 2 * 3072**3 / best
-
-
-def processor():
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
 def measure(options, folder):
     sides = [options.side] if options.side else ["deepmim", "detectron2"]
     if len(sides) == 2:
         compare(options, folder)
-    print(f"{processor()}, {options.threads} threads, torch {torch.__version__}, {SIZE} x {SIZE} pixels, float32")
+    print(f"{turns.machine(options.threads)}, {SIZE} x {SIZE} pixels")
     for mode in options.mode:
-        rates, seconds, peaks, stages = [], {s: [] for s in sides}, {s: [] for s in sides}, {s: {} for s in sides}
-        flops = None
-        for number in range(options.turns):
-            rates.append(gemm_rate(options.threads))
-            for side in sides if number % 2 == 0 else sides[::-1]:
-                count = ["--count"] if side == "detectron2" and flops is None and number == options.turns - 1 else []
-                answer = turn(side, options, folder, mode, options.rounds + 1, *count)
-                seconds[side] += answer["seconds"][1:]
-                peaks[side].append(answer["peak_mib"])
-                stages[side] = answer["stages"]
-                flops = answer.get("multiplications", flops)
-                rates.append(gemm_rate(options.threads))
-        rate = max(rates)
-        print(f"\n{mode}: one large product {rate / 1e9:.0f} GFLOP/s", end="")
-        print(f", {flops / 1e12:.2f} TFLOP, limit {flops / rate:.2f} s" if flops else "")
-        for side in sides:
-            median = statistics.median(seconds[side])
-            limit = f", {flops / rate / median:.0%} of the limit" if flops else ""
-            low, high = min(seconds[side]), max(seconds[side])
-            print(f"  {side:<10} {median:7.2f} s ({low:.2f} to {high:.2f}), peak {max(peaks[side]):.0f} MiB{limit}")
-            print(f"  {'':<10} {json.dumps(stages[side])}")
-        if len(sides) == 2:
-            ours, theirs = (statistics.median(seconds[s]) for s in sides)
-            memory = max(peaks["deepmim"]) / max(peaks["detectron2"])
-            print(f"  deepmim / detectron2: time {ours / theirs:.2f}, memory {memory:.2f}")
+        def one_turn(side, count, mode=mode):
+            return turn(side, options, folder, mode, options.rounds + 1, *(["--count"] if count else []))
+
+        turns.measure(mode, sides, options.turns, options.threads, one_turn)
 
 
 def main():
@@ -388,7 +270,7 @@ def main():
         return run_detectron2(options)
     options.mode = list(dict.fromkeys(options.mode or MODES))
     if options.side != "detectron2":
-        options.program = options.program or build()
+        options.program = options.program or turns.build("deepmim-detection", "detection_speed")
     with tempfile.TemporaryDirectory() as folder:
         warnings.filterwarnings("ignore")
         prepare(pathlib.Path(folder), options.detectron2)

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use backbone::weights::{Dialect, LoadOptions, load_into};
 use backbone::{Position, VitConfig, VitPreset, WindowConfig};
@@ -19,6 +18,10 @@ use deepmim_detection::{Detector, DetectorConfig, MASK_SIZE, Sampling, Target, v
 use engine::{Optimizer, OptimizerConfig, ParameterGroups};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor, nn};
+
+#[path = "../../benches/stages.rs"]
+mod stages;
+use stages::Stages;
 
 const SIDE: i64 = 1024;
 const CLASSES: usize = 80;
@@ -66,35 +69,6 @@ struct Annotation {
     bbox: [f32; 4],
     category_id: usize,
     segmentation: Vec<Vec<f64>>,
-}
-
-/// Seconds of the parts of each round.
-#[derive(Default)]
-struct Stages(Vec<BTreeMap<&'static str, f64>>);
-
-impl Stages {
-    fn timed<T>(&mut self, name: &'static str, part: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let result = part();
-        if let Some(round) = self.0.last_mut() {
-            round.insert(name, start.elapsed().as_secs_f64());
-        }
-        result
-    }
-
-    fn medians(&self) -> BTreeMap<&'static str, f64> {
-        let rounds = if self.0.len() > 1 {
-            &self.0[1..]
-        } else {
-            &self.0
-        };
-        let median = |name: &'static str| {
-            let mut all: Vec<f64> = rounds.iter().filter_map(|r| r.get(name).copied()).collect();
-            all.sort_by(f64::total_cmp);
-            (name, all[all.len() / 2])
-        };
-        rounds[0].keys().map(|name| median(name)).collect()
-    }
 }
 
 fn config(arguments: &Arguments) -> DetectorConfig {
@@ -193,13 +167,6 @@ fn objects(path: &Path) -> Result<Vec<Instance>, Box<dyn Error>> {
     Ok(annotations.into_iter().map(object).collect())
 }
 
-fn peak_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib / 1024.0)
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     tch::set_num_threads(arguments.threads);
@@ -231,26 +198,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     };
     let mut stages = Stages::default();
-    let mut seconds = Vec::new();
     for round in 0..arguments.rounds {
-        stages.0.push(BTreeMap::new());
-        let start = Instant::now();
-        let found = match &mut optimizer {
-            None => infer(&detector, &picture, &mut stages)?,
-            Some(optimizer) => train(&detector, &picture, &objects, optimizer, &mut stages)?,
-        };
-        seconds.push(start.elapsed().as_secs_f64());
+        let found = stages.round(|stages| match &mut optimizer {
+            None => infer(&detector, &picture, stages),
+            Some(optimizer) => train(&detector, &picture, &objects, optimizer, stages),
+        })?;
         if let (0, Some(path)) = (round, &arguments.record) {
             std::fs::write(path, found.to_string())?;
         }
     }
-    println!(
-        "{}",
-        serde_json::json!({
-            "seconds": seconds,
-            "peak_mib": peak_mib(),
-            "stages": stages.medians(),
-        })
-    );
+    println!("{}", stages.report());
     Ok(())
 }

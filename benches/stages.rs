@@ -1,0 +1,69 @@
+//! What the Rust sides of the benchmarks of whole models share: rounds with the seconds of their parts, peak
+//! memory, and the line of JSON that the scripts read.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Seconds of rounds and of the parts of each.
+#[derive(Default)]
+pub struct Stages {
+    seconds: Vec<f64>,
+    parts: Vec<BTreeMap<&'static str, f64>>,
+}
+
+impl Stages {
+    /// Runs and times one round.
+    pub fn round<T, E>(&mut self, round: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        self.parts.push(BTreeMap::new());
+        let start = Instant::now();
+        let result = round(self)?;
+        self.seconds.push(start.elapsed().as_secs_f64());
+        Ok(result)
+    }
+
+    /// Runs a part of a round and adds up its seconds.
+    pub fn timed<T>(&mut self, name: &'static str, part: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        eprintln!("before {name}: {:?}", peak_mib());
+        let result = part();
+        if let Some(round) = self.parts.last_mut() {
+            *round.entry(name).or_default() += start.elapsed().as_secs_f64();
+        }
+        result
+    }
+
+    /// Median seconds of the parts, of all rounds but the first.
+    fn medians(&self) -> BTreeMap<&'static str, f64> {
+        let rounds = match &self.parts[..] {
+            [_, later @ ..] if !later.is_empty() => later,
+            all => all,
+        };
+        let median = |name: &'static str| {
+            let mut all: Vec<f64> = rounds.iter().filter_map(|r| r.get(name).copied()).collect();
+            all.sort_by(f64::total_cmp);
+            (name, all[all.len() / 2])
+        };
+        rounds
+            .first()
+            .map(|round| round.keys().map(|name| median(name)).collect())
+            .unwrap_or_default()
+    }
+
+    /// One line of JSON: seconds of every round, peak resident memory, seconds of the parts.
+    pub fn report(&self) -> String {
+        serde_json::json!({
+            "seconds": self.seconds,
+            "peak_mib": peak_mib(),
+            "stages": self.medians(),
+        })
+        .to_string()
+    }
+}
+
+/// Largest resident size of this process so far.
+fn peak_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024.0)
+}

@@ -5,8 +5,12 @@ Every file of parity/golden/checkpoints that some dialect reads is converted to 
 equal bit by bit. With --detectron2, a ViTDet-B Mask R-CNN with random weights goes out through
 torch.save, through our .pth and .pkl, and back in through DetectionCheckpointer, which must report
 nothing missing and nothing unexpected; and a bare trunk must find its place in it by the ends of names.
+With --released, a checkout of OliverRensu/DeepMIM, and mmsegmentation 1.2.2 (benches/requirements.txt), a
+small UperNet with random weights on the released trunk goes out through torch.save, through our .pth, and
+back in; and, its names changed to mmsegmentation 1.x's, into mmsegmentation's own trunk, which must then
+give the same logits and go through our .pth again.
 
-    python parity/checkpoint_writing.py --deepmim deepmim [--detectron2 CHECKOUT]
+    python parity/checkpoint_writing.py --deepmim deepmim [--detectron2 CHECKOUT] [--released CHECKOUT]
 """
 
 import argparse
@@ -109,15 +113,72 @@ def detectron2_files(program, folder, checkout):
     print(f"DetectionCheckpointer: {len(found)} tensors of a bare trunk found by the ends of their names")
 
 
+def segmentors(checkout):
+    """The released trunk and mmsegmentation 1.x's, small, under the same heads."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benches"))
+    import segmentation
+
+    released = segmentation.released_trunk(checkout)
+    from mmseg.registry import MODELS
+
+    sizes = dict(img_size=64, patch_size=16, depth=4, num_heads=2, mlp_ratio=4, init_values=1.0, drop_path_rate=0.0)
+    old = released(
+        **sizes, embed_dim=32, qkv_bias=True, use_rel_pos_bias=True, out_indices=[0, 1, 2, 3], fpn1_norm="BN"
+    )
+    sizes["num_layers"] = sizes.pop("depth")
+    sizes["img_size"] = (64, 64)
+    trunk = MODELS.get("MAE")(**sizes, embed_dims=32, out_indices=[0, 1, 2, 3])
+    norm = dict(type="BN", requires_grad=True)
+    neck = MODELS.build(dict(type="Feature2Pyramid", embed_dim=32, rescales=[4, 2, 1, 0.5], norm_cfg=norm))
+    head = dict(num_classes=5, norm_cfg=norm, align_corners=False, dropout_ratio=0.0)
+    decode = MODELS.build(dict(
+        type="UPerHead", in_channels=[32] * 4, in_index=[0, 1, 2, 3], pool_scales=(1, 2, 3, 6), channels=16, **head))
+    auxiliary = MODELS.build(dict(
+        type="FCNHead", in_channels=32, in_index=2, channels=16, num_convs=1, concat_input=False, **head))
+    heads = dict(decode_head=decode, auxiliary_head=auxiliary)
+    return torch.nn.ModuleDict(dict(backbone=old, **heads)), torch.nn.ModuleDict(dict(backbone=trunk, neck=neck, **heads))
+
+
+def segmentor_files(program, folder, checkout):
+    torch.manual_seed(0)
+    old, new = segmentors(checkout)
+    with torch.no_grad():
+        for tensor in [*old.parameters(), *old.buffers()]:
+            if tensor.is_floating_point():
+                tensor.uniform_(0.1, 0.9)
+    torch.save({"state_dict": old.state_dict(), "meta": {"epoch": 3}}, folder / "released.pth")
+    convert(program, folder / "released.pth", folder / "again.pth", "deepmim_seg", "deepmim_seg")
+    found = torch.load(folder / "again.pth", weights_only=True)["state_dict"]
+    same(old.state_dict(), found)
+    print(f"released segmentor: {len(found)} tensors, equal bit by bit")
+
+    convert(program, folder / "released.pth", folder / "mmseg.pth", "deepmim_seg", "mmseg")
+    new.load_state_dict(torch.load(folder / "mmseg.pth", weights_only=True)["state_dict"], strict=True)
+    old.eval(), new.eval()
+    with torch.no_grad():
+        picture = torch.randn(2, 3, 64, 64)
+        wanted = old["decode_head"](old["backbone"](picture))
+        logits = new["decode_head"](new["neck"](new["backbone"](picture)))
+    worst = float((logits - wanted).abs().max() / wanted.abs().max())
+    assert worst < 1e-5, worst
+    torch.save({"state_dict": new.state_dict()}, folder / "new.pth")
+    convert(program, folder / "new.pth", folder / "new_again.pth", "mmseg", "mmseg")
+    same(new.state_dict(), torch.load(folder / "new_again.pth", weights_only=True)["state_dict"])
+    print(f"mmsegmentation: nothing missing or unexpected, logits within {worst:.0e} of the released trunk's")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--deepmim", required=True, help="the program, or deepmim-model itself")
     parser.add_argument("--detectron2", type=Path, help="a checkout of facebookresearch/detectron2")
+    parser.add_argument("--released", type=Path, help="a checkout of OliverRensu/DeepMIM")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         plain_files(options.deepmim, Path(folder))
         if options.detectron2:
             detectron2_files(options.deepmim, Path(folder), options.detectron2)
+        if options.released:
+            segmentor_files(options.deepmim, Path(folder), options.released)
 
 
 if __name__ == "__main__":

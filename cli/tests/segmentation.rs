@@ -148,6 +148,84 @@ fn label_maps_with_other_names_than_their_pictures_are_scored() {
     assert!(first(&at.join("whole/eval/labels")).ends_with("_gtFine_labelTrainIds.png"));
 }
 
+/// Pictures that teach nothing, little or one thing, in one batch with others: the losses stay numbers.
+#[test]
+fn odd_pictures_are_trained_on_and_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    draw(at);
+    let small = data::RgbImage::filled(30, 20, [90, 120, 60]);
+    for split in ["training", "validation"] {
+        let images = at.join("data/images").join(split);
+        let labels = at.join("data/annotations").join(split);
+        let add = |name: &str, label: u8| {
+            small.write_png(&images.join(name)).unwrap();
+            let map = vec![label; small.width * small.height];
+            data::write_label_png(&labels.join(name), small.width, small.height, &map).unwrap();
+        };
+        // Smaller than the network's square once resized, as ratios may be below 1. In these label maps
+        // 0 is ignored.
+        add("all_ignored.png", 0);
+        add("one_class.png", 3);
+    }
+    let recipe = smoke("segment.toml");
+    let train = ["finetune", &recipe, "--data", "data", "--out", "odd"];
+    let losses = [
+        "--set",
+        "trainer.log_every=1",
+        "--set",
+        "model.average_labelled_only=true",
+    ];
+    run(at, &[&train[..], &losses].concat());
+    let metrics = std::fs::read_to_string(at.join("odd/metrics.csv")).unwrap();
+    let losses: Vec<f64> = metrics
+        .lines()
+        .filter_map(|line| line.split_once("train/loss,")?.1.parse().ok())
+        .collect();
+    assert_eq!(losses.len(), 14);
+    assert!(losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
+    let scores = summary(&at.join("odd/eval/summary.json"));
+    assert_eq!(scores["images"], 6.0);
+
+    // A batch in which nothing is labelled leaves the weights' gradients at zero, not at no number.
+    for split in ["training", "validation"] {
+        for kind in ["images", "annotations"] {
+            let folder = at.join("data").join(kind).join(split);
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.file_stem().unwrap() != "all_ignored" {
+                    std::fs::remove_file(path).unwrap();
+                }
+            }
+        }
+    }
+    let images = at.join("data/images/training");
+    let labels = at.join("data/annotations/training");
+    for folder in [&images, &labels] {
+        std::fs::copy(folder.join("all_ignored.png"), folder.join("again.png")).unwrap();
+    }
+    let train = ["finetune", &recipe, "--data", "data", "--out", "nothing"];
+    run(
+        at,
+        &[&train[..], &["--set", "model.average_labelled_only=true"]].concat(),
+    );
+    let scores = summary(&at.join("nothing/eval/summary.json"));
+    assert_eq!(scores["images"], 1.0);
+
+    // A label map of another size than its picture.
+    let other = labels.join("again.png");
+    data::write_label_png(&other, 20, 30, &[1; 600]).unwrap();
+    let sentence = fails(
+        at,
+        1,
+        &["finetune", &recipe, "--data", "data", "--out", "wrong"],
+    );
+    assert!(
+        sentence.contains("again.png") && sentence.contains("20") && sentence.contains("30"),
+        "{sentence}"
+    );
+}
+
 #[test]
 fn a_run_stopped_half_way_ends_as_one_that_was_not() {
     let folder = tempfile::tempdir().unwrap();

@@ -85,6 +85,7 @@ def released_trunk(checkout):
 def reference_model(checkout):
     """The released trunk inside mmsegmentation's EncoderDecoder, as its recipe for ADE20K has it."""
     trunk = released_trunk(checkout)
+    from mmengine.config import ConfigDict
     from mmseg.models.builder import BACKBONES
     from mmseg.models.segmentors import EncoderDecoder
 
@@ -107,7 +108,7 @@ def reference_model(checkout):
             type="FCNHead", in_channels=768, in_index=2, channels=256, num_convs=1, concat_input=False,
             loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=0.4), **head,
         ),
-        train_cfg=dict(), test_cfg=dict(mode="slide", crop_size=(SIZE, SIZE), stride=(STRIDE, STRIDE)),
+        train_cfg=dict(), test_cfg=ConfigDict(mode="slide", crop_size=(SIZE, SIZE), stride=(STRIDE, STRIDE)),
     )
 
 

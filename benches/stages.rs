@@ -24,7 +24,6 @@ impl Stages {
     /// Runs a part of a round and adds up its seconds.
     pub fn timed<T>(&mut self, name: &'static str, part: impl FnOnce() -> T) -> T {
         let start = Instant::now();
-        eprintln!("before {name}: {:?}", peak_mib());
         let result = part();
         if let Some(round) = self.parts.last_mut() {
             *round.entry(name).or_default() += start.elapsed().as_secs_f64();

@@ -179,6 +179,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let weights = Dialect::Detectron2.read(&arguments.weights, None)?.state;
         load_into(&vs, "", &weights, &LoadOptions::default())?;
     }
+    native::return_freed_memory();
     let picture = decode_file(&arguments.picture, Orientation::Ignore)?;
     let objects = objects(&arguments.annotations)?;
     let mut optimizer = match arguments.mode {

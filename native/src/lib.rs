@@ -4,7 +4,8 @@
 //! - [`Autocast`]: bfloat16 autocast on the CPU and on CUDA;
 //! - [`fused_adamw`] and the `foreach_*` functions: one call for many tensors;
 //! - [`clear_grad`]: a gradient that is none, not zero;
-//! - [`keep_freed_memory`]: spares a training step the page faults of its large tensors;
+//! - [`keep_freed_memory`]: spares a training step the page faults of its large tensors, and
+//!   [`return_freed_memory`] hands back what a loaded checkpoint took;
 //! - [`relative_attention`]: attention over a grid of tokens without a matrix of all pairs;
 //! - [`biased_attention`]: the same with a learnt bias for each distance of two tokens;
 //! - [`linear_after_norm`], [`linear_after_gelu`]: two operators that keep what one would;
@@ -39,7 +40,7 @@ pub use lists::{
     AdamWConstants, clear_grad, foreach_lerp, foreach_norm, foreach_scale, fused_adamw,
     libtorch_version,
 };
-pub use memory::keep_freed_memory;
+pub use memory::{keep_freed_memory, return_freed_memory};
 pub use recomputed_linear::{
     LinearParameters, NormParameters, linear_after_gelu, linear_after_norm,
 };

@@ -1,5 +1,20 @@
 //! How the C library hands freed memory back.
 
+/// Hands memory that was freed back to the system, however little [`keep_freed_memory`] lets go by itself.
+/// For after a large thing that comes once: a checkpoint was read and copied into a model.
+pub fn return_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        unsafe extern "C" {
+            fn malloc_trim(pad: usize) -> i32;
+        }
+        // SAFETY: looks at the allocator's own lists and touches no memory in use.
+        unsafe {
+            malloc_trim(0);
+        }
+    }
+}
+
 /// Lets the process keep memory that libtorch frees, instead of returning it to the system.
 ///
 /// On a CPU, libtorch allocates and frees every intermediate tensor at each step. glibc maps blocks

@@ -154,6 +154,7 @@ fn main() -> Result<(), TaskError> {
         let weights = Dialect::DeepmimSeg.read(&arguments.weights, None)?.state;
         load_into(&vs, "", &weights, &LoadOptions::default())?;
     }
+    native::return_freed_memory();
     let samples = samples(&arguments)?;
     let mut optimizer = match arguments.mode {
         Mode::Whole | Mode::Slide => None,

@@ -4,7 +4,7 @@
 //! silently takes the wrong half of a file (student instead of teacher, averaged instead of plain
 //! weights) would cost somebody a week. `checkpoint inspect` guesses, and says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -112,8 +112,8 @@ impl Dialect {
         self.map().sections.contains(&"model")
     }
 
-    /// Reads the weights of a file under native names, and only these: optimiser states and the
-    /// like stay on the disk.
+    /// Reads the weights of a file under native names, and only these: optimiser states and what has
+    /// no place in a model stay on the disk.
     ///
     /// `part` names the dictionary to take instead of the dialect's usual one: `student` for DINO,
     /// `state_dict_ema` or `model_ema` for averaged weights.
@@ -133,8 +133,45 @@ impl Dialect {
             .map(|t| t.name.as_str())
             .collect();
         let section = self.section(&names, part, &origin)?;
-        let state = checkpoint.read(|name| within(name, &section).is_some())?;
-        self.translate(state, part)
+        let found: Vec<(&str, &str)> = names
+            .iter()
+            .filter_map(|name| Some((*name, self.stripped(within(name, &section)?))))
+            .collect();
+        let only = self.only(found.iter().map(|(_, inner)| *inner));
+        let (wanted, dropped): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .partition(|(_, inner)| self.kept(only, inner).is_some());
+        let wanted: BTreeSet<&str> = wanted.into_iter().map(|(name, _)| name).collect();
+        let state = checkpoint.read(|name| wanted.contains(name))?;
+        let mut translated = self.translate(state, part)?;
+        let dropped = dropped.into_iter().map(|(name, _)| name.to_owned());
+        translated.dropped.extend(dropped);
+        Ok(translated)
+    }
+
+    /// A name without the prefixes that wrappers of models leave.
+    fn stripped(self, mut name: &str) -> &str {
+        let strip = self.map().strip;
+        while let Some(rest) = strip.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+            name = rest;
+        }
+        name
+    }
+
+    /// The part of a larger model that this dialect takes, where one of the names is in it.
+    fn only<'a>(self, mut names: impl Iterator<Item = &'a str>) -> Option<&'static str> {
+        let only = self.map().only?;
+        names.any(|name| name.starts_with(only)).then_some(only)
+    }
+
+    /// What a name is inside that part; none where it has no place in a model.
+    fn kept<'a>(self, only: Option<&str>, name: &'a str) -> Option<&'a str> {
+        let name = match only {
+            Some(only) => name.strip_prefix(only)?,
+            None => name,
+        };
+        let drop = self.map().drop;
+        (!drop.iter().any(|pattern| glob::matches(pattern, name))).then_some(name)
     }
 
     /// Native names for a state read from a file of this dialect.
@@ -162,28 +199,17 @@ impl Dialect {
         let mut stripped = Vec::new();
         for (name, tensor) in state {
             if let Some(inner) = within(&name, &section) {
-                let mut inner = inner;
-                while let Some(rest) = map.strip.iter().find_map(|p| inner.strip_prefix(p)) {
-                    inner = rest;
-                }
-                stripped.push((inner.to_owned(), name, tensor));
+                stripped.push((self.stripped(inner).to_owned(), name, tensor));
             }
         }
         let found = first_names(stripped.iter().map(|entry| entry.0.as_str()));
-        let only = map
-            .only
-            .filter(|only| stripped.iter().any(|e| e.0.starts_with(only)));
+        let only = self.only(stripped.iter().map(|entry| entry.0.as_str()));
         let mut translated = Translated {
             state: StateDict::new(origin.clone()),
             dropped: Vec::new(),
         };
         for (inner, name, tensor) in stripped {
-            let inner = match only {
-                Some(only) => inner.strip_prefix(only),
-                None => Some(inner.as_str()),
-            };
-            let kept = inner.filter(|inner| !map.drop.iter().any(|p| glob::matches(p, inner)));
-            let Some(inner) = kept else {
+            let Some(inner) = self.kept(only, &inner) else {
                 translated.dropped.push(name);
                 continue;
             };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use backbone::weights::{
     Dialect, LoadOptions, LoadReport, SEGMENTOR_TRUNK_BELOW, StateDict, TRUNK_BELOW, Translated,
-    load_into, load_trunk,
+    WeightsError, load_into, load_trunk,
 };
 use deepmim_cli::{DialectArg, FinetuneArgs};
 use engine::Checkpoint;
@@ -117,7 +117,7 @@ impl Weights {
     /// Of a detector's or a segmentor's file its trunk is taken.
     pub fn initialise(&self, vs: &nn::VarStore, init: &InitSection) -> anyhow::Result<LoadReport> {
         let state = self.read_trunk(init.part.as_deref())?;
-        Ok(load_into(vs, "", &state, &allowed(init))?)
+        copied(state, |state| load_into(vs, "", state, &allowed(init)))
     }
 
     /// Pre-trained weights into a new detector: a trunk's go into its trunk, a whole detector's into all
@@ -130,11 +130,11 @@ impl Weights {
         let read = self.dialect.read(&self.file, init.part.as_deref())?;
         if read.state.names().any(|name| name.starts_with(TRUNK_BELOW)) {
             let state = self.kept(read, "the model");
-            return Ok(load_into(vs, "", &state, &allowed(init))?);
+            return copied(state, |state| load_into(vs, "", state, &allowed(init)));
         }
         let state = self.kept(read.into_trunk(), "a vision trunk");
         let prefix = TRUNK_BELOW.trim_end_matches('.');
-        Ok(load_trunk(vs, prefix, &state, &allowed(init))?)
+        copied(state, |state| load_trunk(vs, prefix, state, &allowed(init)))
     }
 
     /// Pre-trained weights into a new segmentor: a trunk's go into its trunk, a whole segmentor's into all of
@@ -151,11 +151,11 @@ impl Weights {
             .any(|name| name.starts_with("decode_head."))
         {
             let state = self.kept(translated, "the model");
-            return Ok(load_into(vs, "", &state, &allowed(init))?);
+            return copied(state, |state| load_into(vs, "", state, &allowed(init)));
         }
         let state = self.kept(translated.into_trunk(), "a vision trunk");
         let prefix = SEGMENTOR_TRUNK_BELOW.trim_end_matches('.');
-        Ok(load_trunk(vs, prefix, &state, &allowed(init))?)
+        copied(state, |state| load_trunk(vs, prefix, state, &allowed(init)))
     }
 
     /// Trained weights into the same model: nothing may miss.
@@ -164,13 +164,20 @@ impl Weights {
             resample_positions: true,
             ..LoadOptions::default()
         };
-        Ok(load_into(
-            vs,
-            "",
-            &self.read(init.part.as_deref())?,
-            &options,
-        )?)
+        let state = self.read(init.part.as_deref())?;
+        copied(state, |state| load_into(vs, "", state, &options))
     }
+}
+
+/// Copies a file's tensors into a model and gives their memory back.
+fn copied(
+    state: StateDict,
+    load: impl FnOnce(&StateDict) -> Result<LoadReport, WeightsError>,
+) -> anyhow::Result<LoadReport> {
+    let report = load(&state)?;
+    drop(state);
+    native::return_freed_memory();
+    Ok(report)
 }
 
 /// What the recipe lets differ between pre-trained weights and the model.

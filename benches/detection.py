@@ -31,7 +31,6 @@ positive fractions to 0.5 and 1.
 
 import argparse
 import json
-import os
 import pathlib
 import sys
 import tempfile
@@ -251,13 +250,7 @@ def measure(options, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--detectron2", type=pathlib.Path, required=True, help="a checkout of facebookresearch/detectron2")
-    parser.add_argument("--mode", action="append", choices=MODES, help="default: all three; may be given again")
-    parser.add_argument("--side", choices=("deepmim", "detectron2"), help="measure one side alone")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--rounds", type=int, default=3, help="measured rounds of a process")
-    parser.add_argument("--turns", type=int, default=3, help="processes of each side")
-    parser.add_argument("--program", help="a built example instead of building one")
-    parser.add_argument("--own-libtorch", action="store_true", help="let the Rust side use the libtorch it was built with")
+    turns.options(parser, MODES, ("deepmim", "detectron2"))
     worker = parser.add_argument_group("inside a process of detectron2's side")
     worker.add_argument("--worker", action="store_true")
     for name in ("weights", "picture", "annotations", "record"):

@@ -32,7 +32,6 @@ the first round found: a label map as bytes, row by row, or {"losses": {name: va
 
 import argparse
 import json
-import os
 import pathlib
 import sys
 import tempfile
@@ -284,13 +283,7 @@ def measure(options, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--deepmim", type=pathlib.Path, required=True, help="a checkout of OliverRensu/DeepMIM")
-    parser.add_argument("--mode", action="append", choices=MODES, help="default: all four; may be given again")
-    parser.add_argument("--side", choices=("deepmim", "reference"), help="measure one side alone")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--rounds", type=int, default=3, help="measured rounds of a process")
-    parser.add_argument("--turns", type=int, default=3, help="processes of each side")
-    parser.add_argument("--program", help="a built example instead of building one")
-    parser.add_argument("--own-libtorch", action="store_true", help="let the Rust side use the libtorch it was built with")
+    turns.options(parser, MODES, ("deepmim", "reference"))
     worker = parser.add_argument_group("inside a process of the reference's side")
     for name in ("worker", "checkpointing", "count"):
         worker.add_argument(f"--{name}", action="store_true")

@@ -1,8 +1,11 @@
 //! What the Rust sides of the benchmarks of whole models share: rounds with the seconds of their parts, peak
-//! memory, and the line of JSON that the scripts read.
+//! memory, the line of JSON that the scripts read, and the optimiser.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
+
+use engine::{EngineError, Optimizer, OptimizerConfig, ParamPolicy, ParameterGroups};
+use tch::nn;
 
 /// Seconds of rounds and of the parts of each.
 #[derive(Default)]
@@ -57,6 +60,24 @@ impl Stages {
         })
         .to_string()
     }
+}
+
+/// AdamW with PyTorch's betas over a model's parameters, in the groups of `policy` (name and shape in).
+pub fn adamw(
+    vs: &nn::VarStore,
+    weight_decay: f64,
+    policy: impl Fn(&str, &[i64]) -> ParamPolicy,
+) -> Result<Optimizer, EngineError> {
+    let variables = vs.variables().into_iter().collect();
+    let config = OptimizerConfig::Adamw {
+        betas: [0.9, 0.999],
+        eps: 1e-8,
+        weight_decay,
+    };
+    Ok(Optimizer::new(
+        &config,
+        ParameterGroups::new(variables, policy)?,
+    ))
 }
 
 /// Largest resident size of this process so far.

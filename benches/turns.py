@@ -92,6 +92,17 @@ def build(package, example):
     sys.exit("cargo named no executable")
 
 
+def options(parser, modes, sides):
+    """What both scripts can be told."""
+    parser.add_argument("--mode", action="append", choices=modes, help="default: all of them; may be given again")
+    parser.add_argument("--side", choices=sides, help="measure one side alone")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=3, help="measured rounds of a process")
+    parser.add_argument("--turns", type=int, default=3, help="processes of each side")
+    parser.add_argument("--program", help="a built example instead of building one")
+    parser.add_argument("--own-libtorch", action="store_true", help="let the Rust side use the libtorch it was built with")
+
+
 def turn(side, mode, command, threads, own_libtorch):
     """One process of a side; what it measured. `own_libtorch` leaves the Rust side the libtorch it was
     built with instead of PyTorch's own."""

@@ -165,15 +165,28 @@ impl Block {
             }
             Extent::All | Extent::Map(_) => (tokens, rows),
         };
-        let branch = self.proj.scaled(self.scale1.as_ref()).forward(&attended);
-        let stream = residual(branch, &stream, drops[0].as_ref(), kept);
+        let stream = residual(
+            self.proj.forward(&attended),
+            &stream,
+            self.scale1.as_ref(),
+            drops[0].as_ref(),
+            kept,
+        );
         let hidden = self.fc1.after_norm(&self.norm2, &stream); // [B * T, hidden]
-        let fc2 = self.fc2.scaled(self.scale2.as_ref());
         let branch = match self.activation {
-            Activation::Gelu => fc2.after_gelu(&hidden),
-            Activation::QuickGelu => fc2.forward(&(&hidden * (&hidden * 1.702).sigmoid())),
+            Activation::Gelu => self.fc2.after_gelu(&hidden),
+            Activation::QuickGelu => {
+                let gated = &hidden * (&hidden * 1.702).sigmoid();
+                self.fc2.forward(&gated)
+            }
         };
-        let stream = residual(branch, &stream, drops[1].as_ref(), kept);
+        let stream = residual(
+            branch,
+            &stream,
+            self.scale2.as_ref(),
+            drops[1].as_ref(),
+            kept,
+        );
         stream.view([batch, kept, width])
     }
 
@@ -267,8 +280,18 @@ enum Extent {
     Map([i64; 2]),
 }
 
-/// `stream + branch` with dropped samples left out; rows `[B * tokens, C]`.
-fn residual(mut branch: Tensor, stream: &Tensor, drop: Option<&Tensor>, tokens: i64) -> Tensor {
+/// `stream + scale(branch)` with dropped samples left out; rows `[B * tokens, C]`.
+fn residual(
+    branch: Tensor,
+    stream: &Tensor,
+    scale: Option<&LayerScale>,
+    drop: Option<&Tensor>,
+    tokens: i64,
+) -> Tensor {
+    let mut branch = match scale {
+        Some(scale) => scale.forward(&branch),
+        None => branch,
+    };
     if let Some(factors) = drop {
         // [B, 1, 1] -> one factor per row
         let per_row = factors.expand([-1, tokens, 1], false).reshape([-1, 1]);

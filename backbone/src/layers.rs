@@ -57,18 +57,6 @@ impl Linear {
         native::linear_after_gelu(rows, self.parameters())
     }
 
-    /// The layer whose outputs are this one's, scaled: its parameters are, which spares a copy of its
-    /// output in the backward pass.
-    pub(crate) fn scaled(&self, scale: Option<&LayerScale>) -> Self {
-        match scale {
-            Some(LayerScale { gamma }) => Self {
-                weight: &self.weight * gamma.unsqueeze(1),
-                bias: self.bias.as_ref().map(|bias| bias * gamma),
-            },
-            None => self.shallow_clone(),
-        }
-    }
-
     fn parameters(&self) -> LinearParameters<'_> {
         LinearParameters {
             weight: &self.weight,
@@ -139,6 +127,11 @@ impl LayerScale {
         Self {
             gamma: path.var("gamma", &[width], Init::Const(start)),
         }
+    }
+
+    /// Scales the last dimension.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x * &self.gamma
     }
 
     pub(crate) fn shallow_clone(&self) -> Self {

@@ -15,7 +15,7 @@ use data::{Instance, InstanceMask, Orientation, RgbImage, decode_file};
 use deepmim_detection::inference::rescale_to_original;
 use deepmim_detection::paste::paste_rles;
 use deepmim_detection::{Detector, DetectorConfig, MASK_SIZE, Sampling, Target, vitdet_policy};
-use engine::{Optimizer, OptimizerConfig, ParameterGroups};
+use engine::Optimizer;
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor, nn};
 
@@ -185,17 +185,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut optimizer = match arguments.mode {
         Mode::Infer => None,
         Mode::Train => {
-            let variables = vs.variables().into_iter().collect();
             let depth = config.trunk.depth;
-            let groups = ParameterGroups::new(variables, |name, shape| {
+            Some(stages::adamw(&vs, WEIGHT_DECAY, |name, shape| {
                 vitdet_policy(name, shape, depth, LAYER_DECAY, WEIGHT_DECAY)
-            })?;
-            let adamw = OptimizerConfig::Adamw {
-                betas: [0.9, 0.999],
-                eps: 1e-8,
-                weight_decay: WEIGHT_DECAY,
-            };
-            Some(Optimizer::new(&adamw, groups))
+            })?)
         }
     };
     let mut stages = Stages::default();

@@ -423,6 +423,8 @@ fn class_names() {
         read("objectInfo150.txt", ade).unwrap(),
         ["wall", "building"]
     );
+    let tab = vec!["wall\tinner".to_owned(), "sky".to_owned()];
+    assert_eq!(read("c.txt", b"wall\tinner\nsky\n").unwrap(), tab);
     for (name, text, expected) in [
         ("b.txt", &b"wall\n\nsky"[..], "class 1 is empty"),
         ("b.txt", b" \n", "holds no class names"),

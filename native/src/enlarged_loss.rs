@@ -8,9 +8,10 @@ use crate::ffi;
 /// What [`enlarged_cross_entropy`] adds up over pixels.
 #[derive(Debug)]
 pub struct PixelSums {
-    /// The cross-entropies; differentiable once in the logits. Float32, or float64 as the logits.
+    /// The cross-entropies, in nats, `[]`; differentiable once in the logits. Float32, or float64 as the
+    /// logits.
     pub loss: Tensor,
-    /// Number of labelled pixels whose largest logit is their class's, int64.
+    /// Number of labelled pixels whose largest logit is their class's, int64 `[]`.
     pub right: Tensor,
 }
 

@@ -11,7 +11,7 @@ use data::{Orientation, RgbImage, SegmentationSample, decode_file};
 use deepmim_segmentation::{
     InferenceMode, SegmentationTask, SegmentorConfig, TestTime, upernet_policy,
 };
-use engine::{Optimizer, OptimizerConfig, ParameterGroups, StepContext, Task, TaskError};
+use engine::{Optimizer, StepContext, Task, TaskError};
 use eval::segmentation::{Labels, read_label_png};
 use tch::{Device, nn};
 
@@ -159,17 +159,10 @@ fn main() -> Result<(), TaskError> {
     let mut optimizer = match arguments.mode {
         Mode::Whole | Mode::Slide => None,
         Mode::Train => {
-            let variables = vs.variables().into_iter().collect();
             let depth = config.trunk.depth;
-            let groups = ParameterGroups::new(variables, |name, shape| {
+            Some(stages::adamw(&vs, WEIGHT_DECAY, |name, shape| {
                 upernet_policy(name, shape, depth, LAYER_DECAY, WEIGHT_DECAY)
-            })?;
-            let adamw = OptimizerConfig::Adamw {
-                betas: [0.9, 0.999],
-                eps: 1e-8,
-                weight_decay: WEIGHT_DECAY,
-            };
-            Some(Optimizer::new(&adamw, groups))
+            })?)
         }
     };
     let mut stages = Stages::default();

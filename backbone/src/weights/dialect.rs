@@ -138,9 +138,13 @@ impl Dialect {
             .filter_map(|name| Some((*name, self.stripped(within(name, &section)?))))
             .collect();
         let only = self.only(found.iter().map(|(_, inner)| *inner));
-        let (wanted, dropped): (Vec<_>, Vec<_>) = found
+        let (mut wanted, mut dropped): (Vec<_>, Vec<_>) = found
             .into_iter()
             .partition(|(_, inner)| self.kept(only, inner).is_some());
+        if wanted.is_empty() {
+            // For the message, which names what there is.
+            std::mem::swap(&mut wanted, &mut dropped);
+        }
         let wanted: BTreeSet<&str> = wanted.into_iter().map(|(name, _)| name).collect();
         let state = checkpoint.read(|name| wanted.contains(name))?;
         let mut translated = self.translate(state, part)?;

@@ -222,6 +222,18 @@ fn other_files_are_refused() {
         .unwrap_err()
         .to_string();
     assert!(message.contains("(under ema_state_dict)"), "{message}");
+    // A file with nothing but what is left out says what it holds.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("indices.safetensors");
+    let name = "backbone.blocks.0.attn.relative_position_index";
+    let mut state = StateDict::new("indices");
+    state.insert(name, Tensor::zeros([2, 2], (Kind::Int64, Device::Cpu)));
+    state.write_safetensors(&file).unwrap();
+    let message = Dialect::DeepmimSeg
+        .read(&file, None)
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains(name), "{message}");
     // The same weights in both languages at once.
     let mut state = StateDict::new("both");
     for name in ["backbone.blocks.0.norm1.bias", "backbone.layers.0.ln1.bias"] {

@@ -11,8 +11,8 @@ use crate::error::EvalError;
 const MAX_BYTES: u64 = 1 << 22;
 
 /// Reads class names in class order: one a line, or ADE20K's `objectInfo150.csv` or `objectInfo150.txt` (a
-/// `.csv` file or one whose first line has tabs, with a column `Name`, of which the first synonym is taken,
-/// and an optional column `Idx` that must count from 1).
+/// `.csv` file, or one whose first line names columns between tabs, with a column `Name`, of which the first
+/// synonym is taken, and an optional column `Idx` that must count from 1).
 ///
 /// # Errors
 /// When the file cannot be read, is not UTF-8, holds no name or an empty one, or its columns are
@@ -34,8 +34,11 @@ pub fn read_class_names(path: &Path) -> Result<Vec<String>, EvalError> {
     let is_csv = path
         .extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-    let has_tabs = text.lines().next().is_some_and(|line| line.contains('\t'));
-    let names = if has_tabs {
+    let is_tabbed = text.lines().next().is_some_and(|line| {
+        let mut columns = line.split('\t');
+        line.contains('\t') && columns.any(|name| name.trim().eq_ignore_ascii_case("name"))
+    });
+    let names = if is_tabbed {
         from_table(path, text, b'\t')?
     } else if is_csv {
         from_table(path, text, b',')?

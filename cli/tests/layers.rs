@@ -47,7 +47,7 @@ fn rank(package: &str) -> u32 {
         "native" | "eval" => 0,
         "backbone" => 1,
         "engine" | "data" => 2,
-        "pretraining" | "classification" | "detection" | "segmentation" => 3,
+        "pretraining" | "classification" | "detection" | "segmentation" | "leaderboard" => 3,
         "cli" => 4,
         other => panic!("give the new package {other} a rank here and in ARCHITECTURE.md"),
     }
@@ -77,7 +77,7 @@ fn heavy_libraries_stay_where_they_belong() {
             package == "deepmim-data",
             "opencv in {package}"
         );
-        if ["deepmim-eval", "deepmim-data"].contains(&package.as_str()) {
+        if ["deepmim-eval", "deepmim-data", "deepmim-leaderboard"].contains(&package.as_str()) {
             assert!(
                 !uses("tch") && !uses("torch-sys"),
                 "{package} must not know libtorch"

@@ -1,16 +1,12 @@
 //! From a results file to COCO's numbers. Source: detectron2 `evaluation/coco_evaluation.py`,
 //! `COCOEvaluator`, `_evaluate_predictions_on_coco`.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 
 use eval::coco::{
     CocoSummary, Curves, Geometry, GroundTruth, IouType, Params, ResultsFile, match_images,
 };
 use eval::{EvalError, Report, Strictness};
-use serde::de::{Deserializer as _, SeqAccess, Visitor};
-use serde_json::{Map, Value};
 
 /// Scores of one results file.
 #[derive(Debug)]
@@ -53,9 +49,10 @@ pub fn evaluate_results(
     };
     let boxes = score(file, IouType::Bbox)?;
     let masks = if masks {
-        let text = without_boxes(results)?;
-        let file = ResultsFile::from_json(results, text)?;
-        Some(score(file, IouType::Segm)?)
+        Some(score(
+            ResultsFile::open_without_boxes(results)?,
+            IouType::Segm,
+        )?)
     } else {
         None
     };
@@ -107,43 +104,5 @@ impl CocoScores {
             curves.write_per_category(&folder.join("per_category.csv"))?;
         }
         Ok(())
-    }
-}
-
-/// A results file's text without `bbox`, result by result: the whole tree is never in memory.
-fn without_boxes(path: &Path) -> Result<Vec<u8>, EvalError> {
-    let file = File::open(path).map_err(|source| EvalError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let mut reader = serde_json::Deserializer::from_reader(BufReader::new(file));
-    reader
-        .deserialize_seq(WithoutBoxes)
-        .map_err(|error| EvalError::File {
-            path: path.to_owned(),
-            problem: format!("{error}: this is no list of results"),
-        })
-}
-
-struct WithoutBoxes;
-
-impl<'de> Visitor<'de> for WithoutBoxes {
-    type Value = Vec<u8>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a list of results")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut results: A) -> Result<Vec<u8>, A::Error> {
-        let mut text = vec![b'['];
-        while let Some(mut result) = results.next_element::<Map<String, Value>>()? {
-            result.remove("bbox");
-            if text.len() > 1 {
-                text.push(b',');
-            }
-            serde_json::to_writer(&mut text, &result).map_err(serde::de::Error::custom)?;
-        }
-        text.push(b']');
-        Ok(text)
     }
 }

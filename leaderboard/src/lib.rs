@@ -4,8 +4,30 @@
 //! the field's own formats, and those are scored again.
 
 mod board;
+mod build;
+mod differences;
+mod entry;
+mod error;
+mod examples;
+mod fingerprint;
+mod grid;
+mod numbers;
+mod output;
+mod published;
+mod record;
+mod run_facts;
+mod scores;
 
 pub use board::{
     Answer, Board, ClassScores, Curve, Example, Gap, Kind, Metric, PrecisionRecall, PublishedRow,
     RunFacts, Score, SystemScores, TaskBoard,
+};
+pub use build::{BoardOptions, build};
+pub use entry::{GivenTruth, Request};
+pub use error::LeaderboardError;
+pub use fingerprint::{classes_sha256, file_sha256, labels_sha256};
+pub use numbers::{p_text, score_text};
+pub use output::{csv, json, markdown, table};
+pub use record::{
+    EVALUATION_FILE, EvaluationRecord, ExampleRecord, START_FILE, Start, Truth, Weights,
 };

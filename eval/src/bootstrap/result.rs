@@ -88,6 +88,40 @@ impl Bootstrap {
         self
     }
 
+    /// The same resamples of means over systems: one new system for each group of old ones, such as the
+    /// trainings of one model with several seeds. A mean is undefined where one of its scores is.
+    ///
+    /// # Panics
+    /// When a group is empty or names a system that is not there.
+    #[must_use]
+    pub fn means_of(&self, groups: &[Vec<usize>]) -> Self {
+        let metrics = self.size.metrics;
+        let mean = |group: &[usize], of: &dyn Fn(usize) -> f64| {
+            group.iter().map(|&system| of(system)).sum::<f64>() / group.len() as f64
+        };
+        let mut point = Vec::with_capacity(groups.len() * metrics);
+        let mut samples = Vec::with_capacity(groups.len() * metrics);
+        for group in groups {
+            assert!(!group.is_empty(), "a group has at least one system");
+            for metric in 0..metrics {
+                point.push(mean(group, &|system| self.value(system, metric)));
+                let resampled = (0..self.resamples())
+                    .map(|at| mean(group, &|system| self.resampled(system, metric)[at]));
+                samples.push(resampled.collect());
+            }
+        }
+        Self {
+            size: BootstrapSize {
+                systems: groups.len(),
+                ..self.size
+            },
+            confidence: self.confidence,
+            point,
+            samples,
+            methods: self.methods.clone(),
+        }
+    }
+
     /// Images, systems and metrics.
     pub fn size(&self) -> BootstrapSize {
         self.size

@@ -29,6 +29,7 @@ mod segmentation;
 mod size_iou;
 mod summary;
 mod tables;
+mod without_boxes;
 
 pub use accumulate::Curves;
 pub use calibration::{CalibrationOptions, DetectionCalibration, ScoreBin};

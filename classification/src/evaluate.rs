@@ -39,7 +39,7 @@ impl Evaluation {
 }
 
 /// Runs the model over `batches` as in evaluation. Pictures of unknown class get predictions but do
-/// not count.
+/// not count. `observe` sees each prediction as it is made.
 ///
 /// # Errors
 /// When a picture cannot be read or does not fit the model, a logit is not finite, a file cannot be
@@ -50,6 +50,7 @@ pub fn evaluate(
     batches: impl Iterator<Item = SampleBatch<data::ClassificationSample>>,
     options: &EvaluateOptions,
     files: &EvaluationFiles,
+    observe: &mut dyn FnMut(&eval::Prediction) -> Result<(), TaskError>,
 ) -> Result<Evaluation, EngineError> {
     let mut meter = ClassificationMeter::new(task.config().classes as usize);
     let mut writer = files
@@ -67,7 +68,7 @@ pub fn evaluate(
             if let Some(writer) = &mut writer {
                 writer.add(&prediction)?;
             }
-            Ok(())
+            observe(&prediction)
         },
     )?;
     if let Some(writer) = writer {

@@ -295,6 +295,7 @@ mod tests {
             batches.into_iter(),
             &options,
             &EvaluationFiles::default(),
+            &mut |_| Ok(()),
         );
         let found = found.unwrap();
         assert_eq!(found.samples, 21);

@@ -44,7 +44,7 @@ impl DetectedPicture {
 }
 
 /// Runs the detector over `batches`, writes the results file and the tables of its scores into `folder`
-/// and returns the scores.
+/// and returns the scores. `observe` sees each picture's detections as they are found.
 ///
 /// # Errors
 /// When a picture cannot be read or does not fit the model, a file cannot be written or scored, or the
@@ -56,6 +56,7 @@ pub fn evaluate_detector(
     categories: &[DetectionCategory],
     annotations: &Path,
     folder: &Path,
+    observe: &mut dyn FnMut(&DetectedPicture) -> Result<(), TaskError>,
 ) -> Result<DetectionEvaluation, EngineError> {
     let failed = |source: TaskError| EngineError::Task {
         source,
@@ -67,7 +68,7 @@ pub fn evaluate_detector(
         for result in picture.results(categories) {
             writer.add(&result)?;
         }
-        Ok(())
+        observe(&picture)
     })?;
     writer.finish().map_err(|error| failed(error.into()))?;
     let scores = evaluate_results(&path, annotations, task.detector().config().masks)

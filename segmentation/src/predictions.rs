@@ -46,7 +46,8 @@ pub struct SegmentationEvaluation {
 
 /// Runs the segmentor over `batches`, writes label maps (`labels/`, and with `submission` the same counted
 /// from 1 in `submission/`), under the paths of the ground truth's, and the tables of their scores into
-/// `folder` and returns the scores. Maps of an earlier evaluation in the folder are removed first.
+/// `folder` and returns the scores. Maps of an earlier evaluation in the folder are removed first. `observe`
+/// sees each picture's map as it is found.
 ///
 /// # Errors
 /// When a picture cannot be read or does not fit the model, a file cannot be written or scored, or the
@@ -58,6 +59,7 @@ pub fn evaluate_segmentor(
     truth: GroundTruthLabels<'_>,
     folder: &Path,
     submission: bool,
+    observe: &mut dyn FnMut(&SegmentedPicture) -> Result<(), TaskError>,
 ) -> Result<SegmentationEvaluation, EngineError> {
     let failed = |source: TaskError| EngineError::Task {
         source,
@@ -76,6 +78,7 @@ pub fn evaluate_segmentor(
             .ok_or_else(|| format!("{}: there is no label map for it", picture.name))?;
         let prediction = labels.join(name);
         picture.write(&prediction)?;
+        observe(&picture)?;
         files.push(LabelFiles {
             name: (*name).to_owned(),
             label: truth.folder.join(name),

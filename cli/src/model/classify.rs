@@ -5,16 +5,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use classification::{ClassificationTask, Evaluation, EvaluationFiles};
 use data::{
-    Class, ClassificationSample, LoadedSet, Orientation, Transform, decode_file, read_classes,
+    Class, ClassificationSample, Dataset, LoadedSet, Orientation, Transform, decode_file,
+    read_classes,
 };
 use deepmim_cli::{
     EvalArgs, Failure, FinetuneArgs, PredictArgs, RecipeText, RunArgs, print_json, print_text,
 };
-use engine::{BatchSource, EvaluateOptions, StepContext, StopFlag, Task, Trainer};
+use engine::{BatchSource, EvaluateOptions, StepContext, StopFlag, Task, TaskError, Trainer};
+use leaderboard::Kind;
 use tch::{Device, nn};
 
+use crate::examples::ClassExamples;
 use crate::experiment::ClassifyRecipe;
 use crate::outputs::evaluation_folder;
+use crate::record::{Setting, classes_truth, forget};
 use crate::session::{Batches, Session, ended, goes_on, prepare};
 use crate::weights::Weights;
 
@@ -55,7 +59,7 @@ pub fn train(
     {
         eprint!("{}", weights.initialise(&vs, &recipe.init)?);
     }
-    let session = Session::open(args, name, device, recipe, config)?;
+    let session = Session::open(args, name, device, recipe, config, init)?;
     let folder = session.run.path().to_owned();
     write_classes(&folder, train.dataset.classes())?;
     let options = EvaluateOptions {
@@ -67,26 +71,24 @@ pub fn train(
     };
     let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;
     let files = Files::new(&folder.join("eval"))?;
+    let setting = Setting::new(recipe, device, config.seed, None)?;
     let mut last = None;
     let outcome = trainer.fit(&task, &Batches(&train.loader), |point, task| {
         // Predictions of the end are what a comparison reads; earlier ones are only numbers.
-        let wanted = if point.last {
-            files.wanted(&names)
+        let evaluation = if point.last {
+            files.evaluate(task, &val, &options, &names, &setting)?
         } else {
-            EvaluationFiles::default()
+            let source = Batches(&val.loader);
+            let none = EvaluationFiles::default();
+            classification::evaluate(task, source.epoch(0, 0), &options, &none, &mut |_| Ok(()))?
         };
-        let evaluation =
-            classification::evaluate(task, Batches(&val.loader).epoch(0, 0), &options, &wanted)?;
         let rows = evaluation.report().rows().to_vec();
         last = Some(evaluation);
         Ok(rows)
     })?;
     ended(outcome, &folder)?;
     match last {
-        Some(evaluation) => {
-            evaluation.report().write_json(&files.report)?;
-            Ok(evaluation)
-        }
+        Some(evaluation) => Ok(evaluation),
         None => Err(anyhow::anyhow!(
             "the run in {} is finished already; evaluate it with deepmim eval",
             folder.display()
@@ -111,19 +113,15 @@ pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
         stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
     };
     let names = class_list(val.dataset.classes());
-    let evaluation = match classification::evaluate(
-        &model.task,
-        Batches(&val.loader).epoch(0, 0),
-        &options,
-        &files.wanted(&names),
-    ) {
-        Err(engine::EngineError::Stopped) => {
+    let seed = recipe.trainer.seed;
+    let setting = Setting::new(&recipe, model.device, seed, Some(&model.weights))?;
+    let evaluation = match files.evaluate(&model.task, &val, &options, &names, &setting) {
+        Err(_) if options.stop.raised() => {
             return Err(Failure::Interrupted("stopped; nothing was written".into()));
         }
-        other => other?,
+        other => other.map_err(|error| anyhow::anyhow!("{error}"))?,
     };
     let report = evaluation.report();
-    report.write_json(&files.report)?;
     if args.json {
         print_json(&report.to_json())?
     } else {
@@ -208,6 +206,7 @@ impl Model {
 
 /// Files of one evaluation.
 struct Files {
+    folder: PathBuf,
     predictions: PathBuf,
     per_class: PathBuf,
     report: PathBuf,
@@ -218,18 +217,49 @@ impl Files {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(Self {
+            folder: folder.to_owned(),
             predictions: folder.join("predictions.csv"),
             per_class: folder.join("per_class.csv"),
             report: folder.join("summary.json"),
         })
     }
 
-    fn wanted<'a>(&'a self, class_names: &'a [String]) -> EvaluationFiles<'a> {
-        EvaluationFiles {
+    /// Evaluates and writes everything that a comparison reads.
+    fn evaluate(
+        &self,
+        task: &ClassificationTask,
+        val: &LoadedSet,
+        options: &EvaluateOptions,
+        class_names: &[String],
+        setting: &Setting,
+    ) -> Result<Evaluation, TaskError> {
+        forget(&self.folder)?;
+        let pictures = val.dataset.len();
+        let mut examples = ClassExamples::start(&val.dataset, class_names, pictures, &self.folder)?;
+        let wanted = EvaluationFiles {
             predictions: Some(&self.predictions),
             per_class: Some(&self.per_class),
             class_names,
-        }
+        };
+        let source = Batches(&val.loader);
+        let evaluation = classification::evaluate(
+            task,
+            source.epoch(0, 0),
+            options,
+            &wanted,
+            &mut |prediction| examples.observe(prediction),
+        )?;
+        evaluation.report().write_json(&self.report)?;
+        let truth = classes_truth(&self.predictions, class_names)?;
+        let samples = evaluation.samples;
+        setting.record(
+            &self.folder,
+            Kind::Classify,
+            samples,
+            truth,
+            examples.finish(),
+        )?;
+        Ok(evaluation)
     }
 }
 

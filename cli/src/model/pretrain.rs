@@ -26,7 +26,7 @@ pub fn train(recipe: &PretrainRecipe, name: &str, args: &RunArgs) -> Result<(), 
     let device = prepare(&recipe.run.device, config)?;
     let vs = nn::VarStore::new(device);
     let task = PretrainTask::new(&vs.root(), &recipe.model, config.optimizer.weight_decay())?;
-    let session = Session::open(args, name, device, recipe, config)?;
+    let session = Session::open(args, name, device, recipe, config, None)?;
     let folder = session.run.path().to_owned();
     let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;
     let outcome = trainer.fit(&task, &Batches(&set.loader), |_, _| Ok(Vec::new()))?;

@@ -9,11 +9,13 @@ use engine::{
     BatchSource, Checkpoint, Environment, Existing, Outcome, RunDir, SampleBatch, StopFlag,
     TrainerConfig,
 };
+use leaderboard::Start;
 use serde::Serialize;
 use tch::Device;
 
 use crate::device;
 use crate::experiment::TaskKind;
+use crate::weights::Weights;
 
 /// Reads a recipe and applies what the command line replaces.
 pub fn recipe(args: &RecipeArgs) -> anyhow::Result<RecipeText> {
@@ -103,13 +105,15 @@ pub fn goes_on(args: &RunArgs, name: &str) -> anyhow::Result<bool> {
 }
 
 impl Session {
-    /// Opens the run's folder and writes the resolved recipe and the environment into it.
+    /// Opens the run's folder and writes the resolved recipe, the environment and what the training starts
+    /// from into it.
     pub fn open(
         args: &RunArgs,
         name: &str,
         device: Device,
         recipe: &impl Serialize,
         trainer: &TrainerConfig,
+        init: Option<&Weights>,
     ) -> Result<Self, Failure> {
         let existing = match (args.resume, args.overwrite) {
             (true, _) => Existing::Resume,
@@ -120,11 +124,46 @@ impl Session {
             toml::to_string_pretty(recipe).context("the recipe cannot be written out")?;
         let run = RunDir::open(&folder(args, name), existing, &resolved)?;
         run.write_environment(&Environment::current(device, trainer.seed))?;
+        let start = Start {
+            weights: init.map(Weights::record).transpose()?,
+        };
+        let known = if goes_on(args, name)? {
+            Start::read(run.path())?
+        } else {
+            None
+        };
+        match known {
+            Some(known) => same_start(&known, &start, run.path())?,
+            None => start.write(run.path())?,
+        }
         Ok(Self {
             run,
             stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
         })
     }
+}
+
+/// Refuses to go on with a run from other weights than it started from. Weights that moved are the same.
+fn same_start(known: &Start, now: &Start, run: &std::path::Path) -> anyhow::Result<()> {
+    let Some(given) = &now.weights else {
+        return Ok(());
+    };
+    if known
+        .weights
+        .as_ref()
+        .is_some_and(|weights| weights.sha256 == given.sha256)
+    {
+        return Ok(());
+    }
+    let started = match &known.weights {
+        Some(weights) => weights.file.display().to_string(),
+        None => "random weights".to_owned(),
+    };
+    anyhow::bail!(
+        "the run in {} started from {started}, and {} holds other weights: leave --init out, or start a new run",
+        run.display(),
+        given.file.display()
+    )
 }
 
 /// A loader as the trainer takes it.

@@ -12,6 +12,7 @@ use engine::Checkpoint;
 use tch::nn;
 
 use crate::experiment::InitSection;
+use crate::record::absolute;
 
 /// A file of weights and the names in it.
 #[derive(Debug, Clone)]
@@ -91,6 +92,16 @@ impl Weights {
             None => init.dialect,
         };
         Ok(Self { file, dialect, run })
+    }
+
+    /// What is recorded of the file.
+    pub fn record(&self) -> anyhow::Result<leaderboard::Weights> {
+        Ok(leaderboard::Weights {
+            file: absolute(&self.file)?,
+            dialect: self.dialect.to_string(),
+            sha256: leaderboard::file_sha256(&self.file)?,
+            run: self.run.as_deref().map(absolute).transpose()?,
+        })
     }
 
     fn read(&self, part: Option<&str>) -> anyhow::Result<StateDict> {

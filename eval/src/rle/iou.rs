@@ -52,6 +52,23 @@ impl From<&Rle> for PreparedMask {
     }
 }
 
+impl From<&PreparedMask> for Rle {
+    fn from(mask: &PreparedMask) -> Self {
+        let mut counts = Vec::with_capacity(mask.bounds.len() + 1);
+        let mut at = 0;
+        for &bound in &mask.bounds {
+            counts.push(bound - at);
+            at = bound;
+        }
+        counts.push(mask.height * mask.width - at);
+        Self {
+            height: mask.height,
+            width: mask.width,
+            counts,
+        }
+    }
+}
+
 impl PreparedMask {
     /// Rows.
     pub fn height(&self) -> u32 {

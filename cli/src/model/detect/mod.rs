@@ -12,12 +12,15 @@ use deepmim_cli::{
 };
 use detection::{DetectionEvaluation, DetectionTask, evaluate_detector};
 use engine::{BatchSource, EvaluateOptions, StopFlag, TaskError, Trainer};
+use leaderboard::Kind;
 use tch::{Device, nn};
 
 pub use predict::predict;
 
+use crate::examples::ObjectExamples;
 use crate::experiment::DetectRecipe;
 use crate::outputs::evaluation_folder;
+use crate::record::{Setting, annotations_truth, forget};
 use crate::session::{Batches, Session, ended, goes_on, prepare};
 use crate::weights::Weights;
 use categories::{check_classes, same_categories, write_categories};
@@ -53,7 +56,7 @@ pub fn train(
     {
         eprint!("{}", weights.initialise_detector(&vs, &recipe.init)?);
     }
-    let session = Session::open(args, name, device, recipe, config)?;
+    let session = Session::open(args, name, device, recipe, config, init)?;
     let folder = session.run.path().to_owned();
     write_categories(&folder, train.dataset.categories())?;
     let options = EvaluateOptions {
@@ -64,9 +67,11 @@ pub fn train(
         stop: session.stop.clone(),
     };
     let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;
+    let setting = Setting::new(recipe, device, config.seed, None)?;
     let mut last = None;
-    let outcome = trainer.fit(&task, &Batches(&train.loader), |_, task| {
-        let evaluation = evaluate_set(task, &val, &options, &folder.join("eval"))?;
+    let outcome = trainer.fit(&task, &Batches(&train.loader), |point, task| {
+        let recorded = point.last.then_some(&setting);
+        let evaluation = evaluate_set(task, &val, &options, &folder.join("eval"), recorded)?;
         let rows = evaluation.scores.report()?.rows().to_vec();
         last = Some(evaluation);
         Ok::<_, TaskError>(rows)
@@ -81,20 +86,38 @@ pub fn train(
     })
 }
 
+/// Evaluates into a folder; what is `recorded` can be compared later, and has pictures to look at.
 fn evaluate_set(
     task: &DetectionTask,
     set: &LoadedSet<DetectionDataset>,
     options: &EvaluateOptions,
     folder: &Path,
-) -> Result<DetectionEvaluation, engine::EngineError> {
-    evaluate_detector(
+    recorded: Option<&Setting>,
+) -> Result<DetectionEvaluation, TaskError> {
+    forget(folder)?;
+    let mut examples = match recorded {
+        Some(_) => Some(ObjectExamples::start(&set.dataset, folder)?),
+        None => None,
+    };
+    let annotations = &set.dataset.source().annotations;
+    let evaluation = evaluate_detector(
         task,
         Batches(&set.loader).epoch(0, 0),
         options,
         set.dataset.categories(),
-        &set.dataset.source().annotations,
+        annotations,
         folder,
-    )
+        &mut |found| match &mut examples {
+            Some(examples) => examples.observe(found),
+            None => Ok(()),
+        },
+    )?;
+    if let (Some(setting), Some(examples)) = (recorded, examples) {
+        let truth = annotations_truth(annotations, evaluation.scores.masks.is_some())?;
+        let examples = examples.finish(annotations)?;
+        setting.record(folder, Kind::Detect, evaluation.pictures, truth, examples)?;
+    }
+    Ok(evaluation)
 }
 
 /// Evaluates trained weights.
@@ -111,11 +134,13 @@ pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
         label: "evaluate".into(),
         stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
     };
-    let evaluation = match evaluate_set(&model.task, &val, &options, &out) {
-        Err(engine::EngineError::Stopped) => {
+    let seed = recipe.trainer.seed;
+    let setting = Setting::new(&recipe, model.device, seed, Some(&model.weights))?;
+    let evaluation = match evaluate_set(&model.task, &val, &options, &out, Some(&setting)) {
+        Err(_) if options.stop.raised() => {
             return Err(Failure::Interrupted("stopped; nothing was scored".into()));
         }
-        other => other?,
+        other => other.map_err(|error| anyhow::anyhow!("{error}"))?,
     };
     if args.json {
         print_json(&evaluation.scores.report()?.to_json())?;

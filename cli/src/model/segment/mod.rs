@@ -10,6 +10,7 @@ use deepmim_cli::{
     EvalArgs, Failure, FinetuneArgs, RecipeText, RunArgs, WeightsArgs, print_json, print_text,
 };
 use engine::{BatchSource, EvaluateOptions, StopFlag, TaskError, Trainer};
+use leaderboard::Kind;
 use segmentation::{
     GroundTruthLabels, SUBMISSION_FOLDER, SegmentationEvaluation, SegmentationTask,
     evaluate_segmentor,
@@ -18,8 +19,10 @@ use tch::{Device, nn};
 
 pub use predict::predict;
 
+use crate::examples::RegionExamples;
 use crate::experiment::SegmentRecipe;
 use crate::outputs::evaluation_folder;
+use crate::record::{Setting, forget, labels_truth};
 use crate::session::{Batches, Session, ended, goes_on, prepare};
 use crate::weights::Weights;
 
@@ -56,7 +59,7 @@ pub fn train(
     {
         eprint!("{}", weights.initialise_segmentor(&vs, &recipe.init)?);
     }
-    let session = Session::open(args, name, device, recipe, config)?;
+    let session = Session::open(args, name, device, recipe, config, init)?;
     let folder = session.run.path().to_owned();
     write_classes(&folder, train.dataset.class_names())?;
     for note in train.dataset.notes().iter().chain(val.dataset.notes()) {
@@ -70,9 +73,12 @@ pub fn train(
         stop: session.stop.clone(),
     };
     let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;
+    let setting = Setting::new(recipe, device, config.seed, None)?;
+    let out = folder.join("eval");
     let mut last = None;
-    let outcome = trainer.fit(&task, &Batches(&train.loader), |_, task| {
-        let evaluation = evaluate_set(task, recipe, &val, &options, &folder.join("eval"), false)?;
+    let outcome = trainer.fit(&task, &Batches(&train.loader), |point, task| {
+        let recorded = point.last.then_some(&setting);
+        let evaluation = evaluate_set(task, recipe, &val, &options, &out, false, recorded)?;
         let rows = evaluation.meter.report().rows().to_vec();
         last = Some(evaluation);
         Ok::<_, TaskError>(rows)
@@ -108,6 +114,7 @@ fn write_classes(folder: &Path, names: &[String]) -> anyhow::Result<()> {
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Evaluates into a folder; what is `recorded` can be compared later, and has pictures to look at.
 fn evaluate_set(
     task: &SegmentationTask,
     recipe: &SegmentRecipe,
@@ -115,7 +122,17 @@ fn evaluate_set(
     options: &EvaluateOptions,
     folder: &Path,
     submission: bool,
+    recorded: Option<&Setting>,
 ) -> Result<SegmentationEvaluation, TaskError> {
+    forget(folder)?;
+    let mut examples = match recorded {
+        Some(_) => Some(RegionExamples::start(
+            &set.dataset,
+            set.dataset.len(),
+            folder,
+        )?),
+        None => None,
+    };
     let names = set.dataset.class_names();
     let pictures = 0..set.dataset.len();
     let files: Vec<&str> = pictures.map(|at| set.dataset.label_name(at)).collect();
@@ -126,14 +143,30 @@ fn evaluate_set(
         names,
     };
     let batches = Batches(&set.loader);
-    Ok(evaluate_segmentor(
+    let evaluation = evaluate_segmentor(
         task,
         batches.epoch(0, 0),
         options,
         truth,
         folder,
         submission,
-    )?)
+        &mut |found| match &mut examples {
+            Some(examples) => examples.observe(found),
+            None => Ok(()),
+        },
+    )?;
+    if let (Some(setting), Some(examples)) = (recorded, examples) {
+        let recorded = labels_truth(truth.folder, &files, names, &truth.spec)?;
+        let examples = examples.finish();
+        setting.record(
+            folder,
+            Kind::Segment,
+            evaluation.pictures,
+            recorded,
+            examples,
+        )?;
+    }
+    Ok(evaluation)
 }
 
 /// Evaluates trained weights.
@@ -151,7 +184,19 @@ pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
         label: "evaluate".into(),
         stop: stop.clone(),
     };
-    let evaluation = evaluate_set(&model.task, &recipe, &val, &options, &out, args.submission);
+    let seed = recipe.trainer.seed;
+    let setting = Setting::new(&recipe, model.device, seed, Some(&model.weights))?;
+    let submission = args.submission;
+    let recorded = Some(&setting);
+    let evaluation = evaluate_set(
+        &model.task,
+        &recipe,
+        &val,
+        &options,
+        &out,
+        submission,
+        recorded,
+    );
     let evaluation = match evaluation {
         Err(_) if stop.raised() => {
             return Err(Failure::Interrupted("stopped; nothing was scored".into()));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::compare_args::{CompareArgs, SuiteArgs};
 use crate::data_args::DataCommand;
 use crate::score_args::ScoreCommand;
 
@@ -60,6 +61,21 @@ pub enum Command {
     /// Score prediction files, without a model: COCO, ADE20K, ImageNet
     #[command(subcommand)]
     Score(ScoreCommand),
+    /// Compare runs and predictions: leaderboards with paired intervals, as table, CSV, Markdown, JSON or a page
+    #[command(after_help = "Examples:
+  deepmim compare runs/cifar10_mae runs/cifar10_deepmim
+  deepmim compare MAE=runs/mae_det MAE=runs/mae_seg DeepMIM=runs/deepmim_det DeepMIM=runs/deepmim_seg --format html --out report.html
+  deepmim compare runs/mini --format md
+  deepmim compare mae.json deepmim.json --gt instances_val2017.json
+Several runs of one name on one task are trainings with several seeds: their mean is compared.")]
+    Compare(CompareArgs),
+    /// Run checkpoints × tasks × seeds, resume what was interrupted, and compare
+    #[command(after_help = "Examples:
+  deepmim suite configs/suites/mini.toml --dry-run
+  deepmim suite configs/suites/mini.toml
+  deepmim suite configs/suites/mini.toml --only deepmim.detection.s0
+What is finished is skipped; the same command goes on after any interruption.")]
+    Suite(SuiteArgs),
     /// Look into, convert and compare checkpoint files
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),
@@ -103,6 +119,9 @@ pub struct RunArgs {
     /// Delete what is in the run's folder first
     #[arg(long)]
     pub overwrite: bool,
+    /// Time a few steps, print as JSON how long the whole will take, and write nothing
+    #[arg(long, conflicts_with_all = ["resume", "overwrite", "out"])]
+    pub estimate: bool,
 }
 
 /// `demo`.

@@ -4,7 +4,12 @@
 //! to map than a small command takes to run. For commands that need pictures it becomes
 //! `deepmim-data`, for those that need a model `deepmim-model`; both lie beside it.
 
+/// Environment variable: the program stops and saves when its standard input ends. A suite sets it, so that
+/// its cells end with it, however it ends.
+pub const STOP_WITH_STDIN: &str = "DEEPMIM_STOP_WITH_STDIN";
+
 mod args;
+mod compare_args;
 mod data_args;
 mod failure;
 mod print;
@@ -15,6 +20,7 @@ pub use args::{
     CheckpointCommand, Cli, Command, DemoArgs, DialectArg, DtypeArg, EvalArgs, FinetuneArgs,
     PredictArgs, PretrainArgs, RecipeArgs, RunArgs, TestTimeArgs, WeightsArgs,
 };
+pub use compare_args::{CompareArgs, FormatArg, ResampleArgs, SuiteArgs};
 pub use data_args::{CheckArgs, DataCommand, LabelsArgs, SynthCommand};
 pub use failure::{Failure, finish};
 pub use print::{print_json, print_text};

@@ -1,6 +1,8 @@
 //! The program users start.
 
+mod compare;
 mod score;
+mod suite;
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -23,6 +25,8 @@ fn run(command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Score(command) => score::run(&command),
+        Command::Compare(args) => compare::run(&args),
+        Command::Suite(args) => suite::run(&args),
         Command::Data(_) => Err(become_program("deepmim-data")),
         _ => Err(become_program("deepmim-model")),
     }

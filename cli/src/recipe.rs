@@ -1,5 +1,6 @@
 //! Reading a recipe: TOML text, then `--set section.key=value`, then a typed value.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -111,6 +112,35 @@ impl RecipeText {
                     one_line(error.message())
                 ),
             })
+    }
+
+    /// The recipe as TOML, with everything that was replaced.
+    ///
+    /// # Errors
+    /// None that a user could cause.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        toml::to_string(&self.table).context("the recipe cannot be written out")
+    }
+
+    /// Every value by its dotted path, as TOML.
+    pub fn flat(&self) -> BTreeMap<String, String> {
+        fn walk(prefix: &str, table: &Table, out: &mut BTreeMap<String, String>) {
+            for (key, value) in table {
+                let path = match prefix {
+                    "" => key.clone(),
+                    prefix => format!("{prefix}.{key}"),
+                };
+                match value {
+                    Value::Table(inner) => walk(&path, inner, out),
+                    value => {
+                        out.insert(path, value.to_string());
+                    }
+                }
+            }
+        }
+        let mut out = BTreeMap::new();
+        walk("", &self.table, &mut out);
+        out
     }
 
     /// One section, typed, whatever the others hold.

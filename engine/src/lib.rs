@@ -22,6 +22,7 @@ mod stop;
 mod task;
 mod tensor_file;
 mod tensorboard;
+mod timing;
 mod trainer;
 
 pub use checkpoint::{Checkpoint, Sums, TrainingState};
@@ -37,4 +38,5 @@ pub use stop::StopFlag;
 pub use task::{
     BatchSource, FnSource, Losses, ParamPolicy, SampleBatch, StepContext, Task, TaskError,
 };
+pub use timing::{StepTiming, time_steps};
 pub use trainer::{EvaluationPoint, Outcome, Summary, Trainer};

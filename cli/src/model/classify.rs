@@ -15,6 +15,7 @@ use engine::{BatchSource, EvaluateOptions, StepContext, StopFlag, Task, TaskErro
 use leaderboard::Kind;
 use tch::{Device, nn};
 
+use crate::estimate::{Validation, estimate};
 use crate::examples::ClassExamples;
 use crate::experiment::ClassifyRecipe;
 use crate::outputs::evaluation_folder;
@@ -32,18 +33,16 @@ const DEFAULT_TOP: usize = 5;
 pub fn finetune(args: &FinetuneArgs, text: &RecipeText) -> Result<(), Failure> {
     let recipe = ClassifyRecipe::from_text(text, "finetune")?;
     let init = Weights::initial(args, &recipe.init)?;
-    let evaluation = train(&recipe, &text.name(), init.as_ref(), &args.run)?;
-    print_text(&evaluation.report())?;
-    Ok(())
+    train(&recipe, &text.name(), init.as_ref(), &args.run)
 }
 
-/// Trains in one run folder, evaluates, and writes the predictions into it.
-pub fn train(
+/// Trains in one run folder, evaluates, writes the predictions into it and prints the scores.
+fn train(
     recipe: &ClassifyRecipe,
     name: &str,
     init: Option<&Weights>,
     args: &RunArgs,
-) -> Result<Evaluation, Failure> {
+) -> Result<(), Failure> {
     let config = &recipe.trainer;
     let train = recipe.data.open_train(config.batch_size, config.seed)?;
     let val = recipe.data.open_val()?;
@@ -59,16 +58,30 @@ pub fn train(
     {
         eprint!("{}", weights.initialise(&vs, &recipe.init)?);
     }
-    let session = Session::open(args, name, device, recipe, config, init)?;
-    let folder = session.run.path().to_owned();
-    write_classes(&folder, train.dataset.classes())?;
     let options = EvaluateOptions {
         device,
         precision: config.precision,
         batches: val.loader.batches(),
         label: "evaluate".into(),
-        stop: session.stop.clone(),
+        stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
     };
+    if args.estimate {
+        let validation = Validation {
+            source: Batches(&val.loader),
+            pictures: val.dataset.len(),
+            options: &options,
+        };
+        return estimate(
+            &vs,
+            &task,
+            config,
+            &Batches(&train.loader),
+            Some(validation),
+        );
+    }
+    let session = Session::open(args, name, device, recipe, config, init)?;
+    let folder = session.run.path().to_owned();
+    write_classes(&folder, train.dataset.classes())?;
     let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;
     let files = Files::new(&folder.join("eval"))?;
     let setting = Setting::new(recipe, device, config.seed, None)?;
@@ -88,7 +101,7 @@ pub fn train(
     })?;
     ended(outcome, &folder)?;
     match last {
-        Some(evaluation) => Ok(evaluation),
+        Some(evaluation) => Ok(print_text(&evaluation.report())?),
         None => Err(anyhow::anyhow!(
             "the run in {} is finished already; evaluate it with deepmim eval",
             folder.display()

@@ -2,9 +2,9 @@
 
 mod checkpoint;
 mod classify;
-mod demo;
 mod detect;
 mod device;
+mod estimate;
 mod examples;
 mod experiment;
 mod outputs;
@@ -17,17 +17,32 @@ mod weights;
 use std::process::ExitCode;
 
 use clap::Parser;
-use deepmim_cli::{Cli, Command, Failure, finish};
+use deepmim_cli::{Cli, Command, Failure, STOP_WITH_STDIN, finish};
+use engine::StopFlag;
 use experiment::TaskKind;
 
 fn main() -> ExitCode {
     native::keep_freed_memory();
-    finish(run(Cli::parse().command))
+    let command = Cli::parse().command;
+    finish(stop_with_stdin().and_then(|()| run(command)))
+}
+
+/// Stops and saves when standard input ends, where the program that started this one wants that.
+fn stop_with_stdin() -> Result<(), Failure> {
+    if std::env::var_os(STOP_WITH_STDIN).is_none() {
+        return Ok(());
+    }
+    let stop = StopFlag::on_signals()?;
+    std::thread::spawn(move || {
+        // An error is an end, too.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        stop.raise();
+    });
+    Ok(())
 }
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Demo(args) => demo::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
         Command::Finetune(args) => {
             let text = session::recipe(&args.recipe)?;
@@ -62,7 +77,12 @@ fn run(command: Command) -> Result<(), Failure> {
             }
         }
         Command::Checkpoint(command) => checkpoint::run(&command),
-        Command::Data(_) | Command::Score(_) | Command::Completions { .. } => {
+        Command::Demo(_)
+        | Command::Data(_)
+        | Command::Score(_)
+        | Command::Compare(_)
+        | Command::Suite(_)
+        | Command::Completions { .. } => {
             Err(anyhow::anyhow!("start this command as deepmim").into())
         }
     }

@@ -6,6 +6,7 @@ use engine::Trainer;
 use pretraining::PretrainTask;
 use tch::nn;
 
+use crate::estimate::estimate;
 use crate::experiment::PretrainRecipe;
 use crate::session::{Batches, Session, ended, path_value, prepare, recipe};
 
@@ -26,6 +27,9 @@ pub fn train(recipe: &PretrainRecipe, name: &str, args: &RunArgs) -> Result<(), 
     let device = prepare(&recipe.run.device, config)?;
     let vs = nn::VarStore::new(device);
     let task = PretrainTask::new(&vs.root(), &recipe.model, config.optimizer.weight_decay())?;
+    if args.estimate {
+        return estimate(&vs, &task, config, &Batches(&set.loader), None);
+    }
     let session = Session::open(args, name, device, recipe, config, None)?;
     let folder = session.run.path().to_owned();
     let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;

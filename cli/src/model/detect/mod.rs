@@ -6,7 +6,7 @@ mod predict;
 use std::path::Path;
 
 use anyhow::Context;
-use data::{DetectionDataset, LoadedSet};
+use data::{Dataset, DetectionDataset, LoadedSet};
 use deepmim_cli::{
     EvalArgs, Failure, FinetuneArgs, RecipeText, RunArgs, WeightsArgs, print_json, print_text,
 };
@@ -17,6 +17,7 @@ use tch::{Device, nn};
 
 pub use predict::predict;
 
+use crate::estimate::{Validation, estimate};
 use crate::examples::ObjectExamples;
 use crate::experiment::DetectRecipe;
 use crate::outputs::evaluation_folder;
@@ -29,18 +30,16 @@ use categories::{check_classes, same_categories, write_categories};
 pub fn finetune(args: &FinetuneArgs, text: &RecipeText) -> Result<(), Failure> {
     let recipe = DetectRecipe::from_text(text, "finetune")?;
     let init = Weights::initial(args, &recipe.init)?;
-    let evaluation = train(&recipe, &text.name(), init.as_ref(), &args.run)?;
-    print_scores(&evaluation)?;
-    Ok(())
+    train(&recipe, &text.name(), init.as_ref(), &args.run)
 }
 
-/// Trains in one run folder, evaluates, and leaves the results file in it.
-pub fn train(
+/// Trains in one run folder, evaluates, leaves the results file in it and prints the scores.
+fn train(
     recipe: &DetectRecipe,
     name: &str,
     init: Option<&Weights>,
     args: &RunArgs,
-) -> Result<DetectionEvaluation, Failure> {
+) -> Result<(), Failure> {
     let config = &recipe.trainer;
     let train = recipe.data.open_train(config.batch_size, config.seed)?;
     let val = recipe.data.open_val()?;
@@ -56,16 +55,30 @@ pub fn train(
     {
         eprint!("{}", weights.initialise_detector(&vs, &recipe.init)?);
     }
-    let session = Session::open(args, name, device, recipe, config, init)?;
-    let folder = session.run.path().to_owned();
-    write_categories(&folder, train.dataset.categories())?;
     let options = EvaluateOptions {
         device,
         precision: config.precision,
         batches: val.loader.batches(),
         label: "evaluate".into(),
-        stop: session.stop.clone(),
+        stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
     };
+    if args.estimate {
+        let validation = Validation {
+            source: Batches(&val.loader),
+            pictures: val.dataset.len(),
+            options: &options,
+        };
+        return estimate(
+            &vs,
+            &task,
+            config,
+            &Batches(&train.loader),
+            Some(validation),
+        );
+    }
+    let session = Session::open(args, name, device, recipe, config, init)?;
+    let folder = session.run.path().to_owned();
+    write_categories(&folder, train.dataset.categories())?;
     let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;
     let setting = Setting::new(recipe, device, config.seed, None)?;
     let mut last = None;
@@ -77,13 +90,14 @@ pub fn train(
         Ok::<_, TaskError>(rows)
     })?;
     ended(outcome, &folder)?;
-    last.ok_or_else(|| {
-        anyhow::anyhow!(
+    match last {
+        Some(evaluation) => Ok(print_scores(&evaluation)?),
+        None => Err(anyhow::anyhow!(
             "the run in {} is finished already; evaluate it with deepmim eval",
             folder.display()
         )
-        .into()
-    })
+        .into()),
+    }
 }
 
 /// Evaluates into a folder; what is `recorded` can be compared later, and has pictures to look at.

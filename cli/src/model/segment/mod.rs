@@ -19,6 +19,7 @@ use tch::{Device, nn};
 
 pub use predict::predict;
 
+use crate::estimate::{Validation, estimate};
 use crate::examples::RegionExamples;
 use crate::experiment::SegmentRecipe;
 use crate::outputs::evaluation_folder;
@@ -33,18 +34,16 @@ const CLASSES: &str = "classes.txt";
 pub fn finetune(args: &FinetuneArgs, text: &RecipeText) -> Result<(), Failure> {
     let recipe = SegmentRecipe::from_text(text, "finetune")?;
     let init = Weights::initial(args, &recipe.init)?;
-    let evaluation = train(&recipe, &text.name(), init.as_ref(), &args.run)?;
-    print_text(&evaluation.meter.report())?;
-    Ok(())
+    train(&recipe, &text.name(), init.as_ref(), &args.run)
 }
 
-/// Trains in one run folder, evaluates, and leaves the label maps in it.
-pub fn train(
+/// Trains in one run folder, evaluates, leaves the label maps in it and prints the scores.
+fn train(
     recipe: &SegmentRecipe,
     name: &str,
     init: Option<&Weights>,
     args: &RunArgs,
-) -> Result<SegmentationEvaluation, Failure> {
+) -> Result<(), Failure> {
     let config = &recipe.trainer;
     let train = recipe.data.open_train(config.batch_size, config.seed)?;
     let val = recipe.data.open_val()?;
@@ -59,19 +58,33 @@ pub fn train(
     {
         eprint!("{}", weights.initialise_segmentor(&vs, &recipe.init)?);
     }
+    let options = EvaluateOptions {
+        device,
+        precision: config.precision,
+        batches: val.loader.batches(),
+        label: "evaluate".into(),
+        stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
+    };
+    if args.estimate {
+        let validation = Validation {
+            source: Batches(&val.loader),
+            pictures: val.dataset.len(),
+            options: &options,
+        };
+        return estimate(
+            &vs,
+            &task,
+            config,
+            &Batches(&train.loader),
+            Some(validation),
+        );
+    }
     let session = Session::open(args, name, device, recipe, config, init)?;
     let folder = session.run.path().to_owned();
     write_classes(&folder, train.dataset.class_names())?;
     for note in train.dataset.notes().iter().chain(val.dataset.notes()) {
         eprintln!("note: {note}");
     }
-    let options = EvaluateOptions {
-        device,
-        precision: config.precision,
-        batches: val.loader.batches(),
-        label: "evaluate".into(),
-        stop: session.stop.clone(),
-    };
     let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;
     let setting = Setting::new(recipe, device, config.seed, None)?;
     let out = folder.join("eval");
@@ -84,13 +97,14 @@ pub fn train(
         Ok::<_, TaskError>(rows)
     })?;
     ended(outcome, &folder)?;
-    last.ok_or_else(|| {
-        anyhow::anyhow!(
+    match last {
+        Some(evaluation) => Ok(print_text(&evaluation.meter.report())?),
+        None => Err(anyhow::anyhow!(
             "the run in {} is finished already; evaluate it with deepmim eval",
             folder.display()
         )
-        .into()
-    })
+        .into()),
+    }
 }
 
 /// Refuses a data set of another number of classes than the model's.

@@ -1,0 +1,192 @@
+//! How far a cell is, as its folder tells.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use deepmim_cli::RecipeText;
+use leaderboard::{EVALUATION_FILE, Start};
+use serde_json::Value;
+
+use super::file::PRETRAIN;
+use super::plan::{Action, Cell, Plan, binding};
+
+/// How far a cell is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Status {
+    /// Nothing is there.
+    Open,
+    /// Began; the epochs done, where they are known.
+    Begun(Option<f64>),
+    /// Failed when it was last tried, with this sentence.
+    Failed(String),
+    /// Done.
+    Finished,
+}
+
+/// Whether a folder holds a whole evaluation: of a run, or alone.
+pub fn evaluated(folder: &Path) -> bool {
+    let whole = |inner: &Path| inner.join(EVALUATION_FILE).is_file();
+    whole(folder) || (whole(&folder.join("eval")) && trained(folder))
+}
+
+/// Whether a training run is finished.
+fn trained(folder: &Path) -> bool {
+    summary(folder).is_some_and(|summary| summary["outcome"] == "finished")
+}
+
+fn summary(folder: &Path) -> Option<Value> {
+    let text = std::fs::read_to_string(folder.join("summary.json")).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+impl Plan {
+    fn recipe_path(&self, cell: &Cell) -> std::path::PathBuf {
+        self.out.join("recipes").join(format!("{}.toml", cell.id))
+    }
+
+    /// A cell's recipe as it is started with.
+    pub fn recipe_file(&self, cell: &Cell) -> std::path::PathBuf {
+        self.recipe_path(cell)
+    }
+
+    /// Everything that a cell's process says.
+    pub fn log_file(&self, cell: &Cell) -> std::path::PathBuf {
+        self.out.join("logs").join(format!("{}.log", cell.id))
+    }
+
+    /// Why a cell failed when it was last tried.
+    pub fn failure_file(&self, cell: &Cell) -> std::path::PathBuf {
+        self.out.join("logs").join(format!("{}.failed", cell.id))
+    }
+
+    /// How far a cell is.
+    ///
+    /// # Errors
+    /// When what is there was made by another recipe or from other weights than the plan says.
+    pub fn status(&self, cell: &Cell) -> anyhow::Result<Status> {
+        self.check_recipe(cell)?;
+        let done = match cell.action {
+            Action::Pretrain => trained(&cell.folder),
+            Action::Finetune(_) | Action::Evaluate(..) => evaluated(&cell.folder),
+        };
+        if done {
+            self.check_start(cell)?;
+            return Ok(Status::Finished);
+        }
+        if let Ok(why) = std::fs::read_to_string(self.failure_file(cell)) {
+            return Ok(Status::Failed(why.trim().to_owned()));
+        }
+        if cell.folder.join("config.toml").is_file() {
+            return Ok(Status::Begun(last_epoch(&cell.folder)));
+        }
+        Ok(Status::Open)
+    }
+
+    /// A cell that began with another recipe is no cell of this suite.
+    fn check_recipe(&self, cell: &Cell) -> anyhow::Result<()> {
+        let path = self.recipe_path(cell);
+        if !path.is_file() || !cell.folder.is_dir() {
+            return Ok(());
+        }
+        let (had, now) = (binding(&RecipeText::read(&path)?), binding(&cell.recipe));
+        for key in had.keys().chain(now.keys()) {
+            let value = |values: &std::collections::BTreeMap<String, String>| {
+                values.get(key).map_or("not set", String::as_str).to_owned()
+            };
+            if had.get(key) != now.get(key) {
+                bail!(
+                    "the cell {} was started with {key} = {} and the suite now says {}: put that back, choose another out folder, or delete {} to run it anew",
+                    cell.id,
+                    value(&had),
+                    value(&now),
+                    cell.folder.display()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// A finished fine-tuning must have started from the weights that the pre-training now has.
+    fn check_start(&self, cell: &Cell) -> anyhow::Result<()> {
+        let Some(before) = cell.needs.map(|at| &self.cells[at]) else {
+            return Ok(());
+        };
+        let start = Start::read(&cell.folder)?.and_then(|start| start.weights);
+        let (Some(start), Some(summary)) = (start, summary(&before.folder)) else {
+            return Ok(());
+        };
+        // Averaged weights are another file, of which the summary does not tell.
+        let of_the_model = start.file.ends_with("weights.safetensors");
+        if of_the_model && summary["weights_sha256"] != start.sha256.as_str() {
+            bail!(
+                "the cell {} was fine-tuned from an earlier state of {}: delete {} to run it anew",
+                cell.id,
+                before.id,
+                cell.folder.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Writes down with which recipe a cell is started, and forgets an earlier failure.
+    pub fn begin(&self, cell: &Cell) -> anyhow::Result<()> {
+        let path = self.recipe_path(cell);
+        let text = cell.recipe.to_toml()?;
+        // Written beside and renamed, so that a kill leaves the old or the new one.
+        let new = path.with_extension("toml.new");
+        std::fs::write(&new, text)
+            .and_then(|()| std::fs::rename(&new, &path))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        match std::fs::remove_file(self.failure_file(cell)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error)
+                .with_context(|| format!("cannot remove {}", self.failure_file(cell).display())),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Cell {
+    /// Epochs of its training, where its recipe tells them.
+    pub fn epochs(&self) -> Option<f64> {
+        let values = self.recipe.flat();
+        values.get("trainer.epochs")?.parse().ok()
+    }
+
+    /// What is done to what, in a few words.
+    pub fn what(&self) -> String {
+        match self.task.as_str() {
+            PRETRAIN => format!("{}: pre-training", self.system),
+            task => format!("{}: {task}", self.system),
+        }
+    }
+}
+
+/// The epoch of the last row of a run's metrics.
+pub fn last_epoch(run: &Path) -> Option<f64> {
+    const TAIL: u64 = 512;
+    let mut file = std::fs::File::open(run.join("metrics.csv")).ok()?;
+    let size = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(size.saturating_sub(TAIL))).ok()?;
+    let mut tail = String::new();
+    file.read_to_string(&mut tail).ok()?;
+    // The last line may be half written.
+    let whole = &tail[..tail.rfind('\n')?];
+    whole.lines().last()?.split(',').nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_half_written_row_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.csv");
+        assert_eq!(last_epoch(folder.path()), None);
+        std::fs::write(&path, "step,epoch,name,value\n").unwrap();
+        assert_eq!(last_epoch(folder.path()), None);
+        std::fs::write(&path, "step,epoch,name,value\n4,0.5,train/loss,1\n8,1.2").unwrap();
+        assert_eq!(last_epoch(folder.path()), Some(0.5));
+    }
+}

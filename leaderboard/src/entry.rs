@@ -165,6 +165,7 @@ impl Entry {
                 (truth, None)
             }
             Kind::Segment => {
+                label_maps(path)?;
                 let folder = ground_truth.ok_or_else(|| needed("the folder of label maps"))?;
                 (bare_labels(path, folder, given)?, None)
             }

@@ -2,10 +2,8 @@
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use eval::{Bootstrap, Difference, Interval};
+use leaderboard::{Score, p_text, score_text};
 use serde_json::{Map, Value, json};
-
-/// A shorter side below this share of the longer one makes an interval that no ± describes.
-const LOPSIDED: f64 = 0.7;
 
 /// How one metric of a bootstrap is shown.
 pub struct Column {
@@ -67,7 +65,7 @@ impl Comparison<'_> {
         for (column, difference) in self.compared() {
             let ends = difference.interval;
             let (shown, range, p_value, verdict) = if difference.p_value.is_nan() {
-                ("-".into(), "-".into(), "-".into(), "undefined")
+                ("–".into(), "–".into(), "–".into(), "undefined")
             } else {
                 (
                     column.signed(ends.value),
@@ -191,28 +189,16 @@ impl Comparison<'_> {
 }
 
 impl Column {
-    fn number(&self, score: f64) -> String {
-        format!("{:.*}", self.decimals, self.factor * score)
-    }
-
     fn with_interval(&self, interval: &Interval) -> String {
-        let value = self.number(interval.value);
-        if interval.value.is_nan() {
-            return "-".to_owned();
-        }
-        if interval.low.is_nan() {
-            return value;
-        }
-        let sides = [
-            interval.high - interval.value,
-            interval.value - interval.low,
-        ];
-        let longer = interval.margin();
-        if sides.iter().any(|side| *side < LOPSIDED * longer) {
-            let (low, high) = (self.number(interval.low), self.number(interval.high));
-            return format!("{value} ({low} to {high})");
-        }
-        format!("{value} ± {}", self.number(longer))
+        let [value, low, high] =
+            [interval.value, interval.low, interval.high].map(|score| self.factor * score);
+        let score = Score {
+            value,
+            low,
+            high,
+            seed_deviation: None,
+        };
+        score_text(&score, self.decimals)
     }
 
     fn signed(&self, score: f64) -> String {
@@ -220,45 +206,8 @@ impl Column {
     }
 }
 
-fn p_text(p_value: f64) -> String {
-    if p_value < 0.001 {
-        "< 0.001".to_owned()
-    } else {
-        format!("{p_value:.3}")
-    }
-}
-
 fn align_right(table: &mut Table, from: usize) {
     for column in table.column_iter_mut().skip(from) {
         column.set_cell_alignment(CellAlignment::Right);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lopsided_intervals_are_told_by_their_ends() {
-        let column = Column {
-            metric: 0,
-            key: "top1".into(),
-            title: "top-1 %".into(),
-            factor: 100.0,
-            decimals: 1,
-        };
-        let text = |value, low, high| {
-            column.with_interval(&Interval {
-                value,
-                low,
-                high,
-                undefined: 0,
-            })
-        };
-        assert_eq!(text(0.5, 0.46, 0.53), "50.0 ± 4.0");
-        assert_eq!(text(0.5, 0.46, 0.51), "50.0 (46.0 to 51.0)");
-        assert_eq!(text(0.5, 0.5, 0.5), "50.0 ± 0.0");
-        assert_eq!(text(0.5, f64::NAN, f64::NAN), "50.0");
-        assert_eq!(text(f64::NAN, f64::NAN, f64::NAN), "-");
     }
 }

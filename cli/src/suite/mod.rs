@@ -42,6 +42,12 @@ pub fn run(args: &SuiteArgs) -> Result<(), Failure> {
     run_plan(&plan, &args.suite, only, &args.resample)
 }
 
+/// Runs a suite's file.
+pub fn run_file(suite: &Path, resample: &ResampleArgs) -> Result<(), Failure> {
+    let plan = Plan::new(&SuiteFile::read(suite)?, suite)?;
+    run_plan(&plan, suite, None, resample)
+}
+
 /// Runs what is not finished and compares what is.
 fn run_plan(
     plan: &Plan,
@@ -52,7 +58,8 @@ fn run_plan(
     let _lock = runner::open_folder(&plan.out)?;
     plan.write()?;
     let states = runner::run(plan, only)?;
-    if states.contains(&State::Finished) && suite_has_evaluations(plan)? {
+    let evaluated = |cell: &plan::Cell| status::evaluated(&cell.folder);
+    if plan.cells.iter().any(evaluated) {
         let board = compared(plan, resample)?;
         print_text(&leaderboard::table(&board))?;
         eprintln!(
@@ -61,13 +68,6 @@ fn run_plan(
         );
     }
     tell_failures(plan, suite, &states)
-}
-
-fn suite_has_evaluations(plan: &Plan) -> anyhow::Result<bool> {
-    Ok(plan
-        .cells
-        .iter()
-        .any(|cell| status::evaluated(&cell.folder)))
 }
 
 /// Compares the finished cells and writes the leaderboard into the suite's folder.

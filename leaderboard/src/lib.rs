@@ -4,8 +4,10 @@
 //! the field's own formats, and those are scored again.
 
 mod board;
+mod html;
 
 pub use board::{
     Answer, Board, ClassScores, Curve, Example, Gap, Kind, Metric, PrecisionRecall, PublishedRow,
     RunFacts, Score, SystemScores, TaskBoard,
 };
+pub use html::{HtmlError, html};

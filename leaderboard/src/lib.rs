@@ -11,6 +11,7 @@ mod error;
 mod examples;
 mod fingerprint;
 mod grid;
+mod html;
 mod numbers;
 mod output;
 mod published;
@@ -26,6 +27,7 @@ pub use build::{BoardOptions, build};
 pub use entry::{GivenTruth, Request};
 pub use error::LeaderboardError;
 pub use fingerprint::{classes_sha256, file_sha256, labels_sha256};
+pub use html::{HtmlError, html};
 pub use numbers::{p_text, score_text};
 pub use output::{csv, json, markdown, table};
 pub use record::{

@@ -86,7 +86,7 @@ pub fn written(board: &Board, format: FormatArg) -> anyhow::Result<String> {
         FormatArg::Table => leaderboard::table(board),
         FormatArg::Csv => leaderboard::csv(board)?,
         FormatArg::Md => leaderboard::markdown(board),
-        FormatArg::Html => String::new(),
+        FormatArg::Html => leaderboard::html(board)?,
         FormatArg::Json => leaderboard::json(board)?,
     })
 }

@@ -1,0 +1,112 @@
+//! How numbers are written on the page.
+
+use crate::board::Score;
+
+/// What stands for a number that is not defined.
+pub const UNDEFINED: &str = "–";
+/// A shorter side below this share of the longer one makes an interval that no ± describes.
+const LOPSIDED: f64 = 0.7;
+
+/// A number with a true minus sign, or a dash.
+pub fn number(value: f64, decimals: usize) -> String {
+    if value.is_nan() {
+        return UNDEFINED.to_owned();
+    }
+    let text = format!("{:.decimals$}", value.abs());
+    let zero = text.bytes().all(|digit| matches!(digit, b'0' | b'.'));
+    match value < 0.0 && !zero {
+        true => format!("−{text}"),
+        false => text,
+    }
+}
+
+/// A number with its sign, or a dash.
+pub fn signed(value: f64, decimals: usize) -> String {
+    let text = number(value, decimals);
+    match value.is_nan() || text.starts_with('−') {
+        true => text,
+        false => format!("+{text}"),
+    }
+}
+
+/// The interval around a score: "± 1.2", its ends where one side is much shorter, nothing where it has none.
+pub fn interval(score: &Score, decimals: usize) -> Option<String> {
+    let [below, above] = [score.value - score.low, score.high - score.value];
+    if !below.is_finite() || !above.is_finite() {
+        return None;
+    }
+    let longer = below.max(above);
+    Some(match below.min(above) < LOPSIDED * longer {
+        true => format!(
+            "[{}, {}]",
+            number(score.low, decimals),
+            number(score.high, decimals)
+        ),
+        false => format!("± {}", number(longer, decimals)),
+    })
+}
+
+/// A p-value as far as resampling tells it.
+pub fn p_value(value: f64) -> String {
+    match value < 0.001 {
+        true => "< 0.001".to_owned(),
+        false => number(value, 3),
+    }
+}
+
+/// 12,345.
+pub fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// At most four decimals, without zeros at the end.
+pub fn trimmed(value: f64) -> String {
+    let text = number(value, 4);
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        assert_eq!(number(-0.04, 1), "0.0");
+        assert_eq!(number(-1.26, 1), "−1.3");
+        assert_eq!(number(f64::NAN, 1), "–");
+        assert_eq!(signed(0.5, 1), "+0.5");
+        assert_eq!(signed(-0.5, 1), "−0.5");
+        assert_eq!(signed(f64::NAN, 1), "–");
+        assert_eq!([grouped(999), grouped(1_234_567)], ["999", "1,234,567"]);
+        assert_eq!([trimmed(95.0), trimmed(1.0 - 0.95)], ["95", "0.05"]);
+        assert_eq!([p_value(0.0), p_value(0.0421)], ["< 0.001", "0.042"]);
+        assert_eq!(p_value(f64::NAN), "–");
+    }
+
+    #[test]
+    fn lopsided_intervals_are_told_by_their_ends() {
+        let text = |value, low, high| {
+            let score = Score {
+                value,
+                low,
+                high,
+                seed_deviation: None,
+            };
+            interval(&score, 1)
+        };
+        assert_eq!(text(50.0, 46.0, 53.0).as_deref(), Some("± 4.0"));
+        assert_eq!(text(50.0, 46.0, 51.0).as_deref(), Some("[46.0, 51.0]"));
+        assert_eq!(text(50.0, f64::NAN, f64::NAN), None);
+    }
+}

@@ -92,7 +92,7 @@ impl Classes {
         }))
     }
 
-    /// Whether the table lists classes that no plot shows.
+    /// Classes of the table.
     pub fn count(&self) -> usize {
         self.rows.len()
     }

@@ -2,13 +2,15 @@
 
 use super::legend::{Key, Legend};
 use super::pictures::Picture;
-use super::plots::{self, Line, LinePlot};
+use super::plots::{self, Line, LinePlot, Pen};
 use super::summary::Plot;
 use super::{HtmlError, file_name};
-use crate::board::{Board, RunFacts};
+use crate::board::{Board, Curve, RunFacts};
 
 /// What a pre-training run's task is called.
 const PRETRAINING: &str = "pre-training";
+/// Curves of more points are logged step by step and noisy.
+const SMOOTH: usize = 60;
 
 /// Curves by task, and reconstructions by run.
 pub struct Curves {
@@ -91,26 +93,33 @@ fn task_curves(
     let runs = || board.runs.iter().filter(|run| run.task == task);
     let mut names: Vec<&str> = Vec::new();
     for curve in runs().flat_map(|run| &run.curves) {
-        if is_drawn(&curve.name) && !names.contains(&curve.name.as_str()) {
+        if is_drawn(curve) && !names.contains(&curve.name.as_str()) {
             names.push(&curve.name);
         }
     }
     names.sort_by_key(|name| !name.starts_with("train/"));
+    let drawn = runs()
+        .flat_map(|run| &run.curves)
+        .filter(|curve| is_drawn(curve));
+    let epochs = plots::around(
+        drawn.flat_map(|curve| &curve.points).map(|point| point[0]),
+        0.0,
+    );
     let mut series = Vec::new();
     let mut plots = Vec::new();
     for name in names {
         let lines: Vec<Line> = runs()
             .flat_map(|run| run.curves.iter().map(move |curve| (run, curve)))
-            .filter(|(_, curve)| curve.name == name && curve.points.len() >= 2)
+            .filter(|(_, curve)| curve.name == name && is_drawn(curve))
             .map(|(run, curve)| Line {
                 series: legend.series(&run.system),
-                dashed: false,
+                pen: match curve.points.len() > SMOOTH {
+                    true => Pen::Thin,
+                    false => Pen::Solid,
+                },
                 points: curve.points.clone(),
             })
             .collect();
-        if lines.is_empty() {
-            continue;
-        }
         series.extend(lines.iter().map(|line| line.series));
         let title = title(name);
         let label = format!("{task}: {title} over epochs.");
@@ -118,7 +127,8 @@ fn task_curves(
             label: &label,
             x_title: "epoch",
             y_title: name,
-            ranges: None,
+            x: Some(epochs.clone()),
+            y: None,
             lines: &lines,
         })?;
         plots.push(Plot { title, svg });
@@ -133,9 +143,11 @@ fn task_curves(
     }))
 }
 
-/// Losses and what evaluations measured; learning rates and durations tell nothing of a system.
-fn is_drawn(name: &str) -> bool {
-    name.starts_with("train/loss") || name.starts_with("eval/")
+/// Losses and what evaluations measured; learning rates and durations tell nothing of a system, and one
+/// point is no curve.
+fn is_drawn(curve: &Curve) -> bool {
+    let drawn = curve.name.starts_with("train/loss") || curve.name.starts_with("eval/");
+    drawn && curve.points.len() >= 2
 }
 
 fn title(name: &str) -> String {

@@ -66,10 +66,7 @@ impl Row {
             difference: signed(score.value),
             interval,
             seeds: score.seed_deviation.map_or_else(String::new, |deviation| {
-                format!(
-                    "SD {} over seeds",
-                    numbers::number(deviation, decimals.max(1))
-                )
+                format!("SD {} over seeds", numbers::number(deviation, decimals + 1))
             }),
             p_value: numbers::p_value(gap.p_value),
             verdict: match (gap.significant, better) {

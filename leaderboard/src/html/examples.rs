@@ -52,6 +52,17 @@ impl Grid {
     }
 }
 
+impl Grid {
+    /// Whether systems answer in words alone, so that the pictures need little room.
+    pub fn bare(&self) -> bool {
+        let mut answers = self
+            .rows
+            .iter()
+            .flat_map(|row| row.answers.iter().flatten());
+        answers.all(|answer| answer.picture.is_none())
+    }
+}
+
 impl Row {
     fn new(example: &Example, systems: &[String]) -> Result<Self, HtmlError> {
         let alt = described(

@@ -2,7 +2,7 @@
 
 use super::HtmlError;
 use super::legend::{Key, Legend};
-use super::plots::{self, Line, LinePlot};
+use super::plots::{self, Line, LinePlot, Pen};
 use super::summary::Plot;
 use crate::board::{PrecisionRecall, TaskBoard};
 
@@ -37,7 +37,8 @@ impl Section {
                 label: &label,
                 x_title: "recall",
                 y_title: "precision",
-                ranges: Some((0.0..1.0, 0.0..1.0)),
+                x: Some(0.0..1.0),
+                y: Some(0.0..1.0),
                 lines: &lines,
             })?;
             plots.push(Plot { title, svg });
@@ -52,15 +53,20 @@ impl Section {
 }
 
 fn both(curve: &PrecisionRecall, series: usize) -> [Line; 2] {
-    let line = |precision: &[f64], dashed| Line {
-        series,
-        dashed,
-        points: curve
-            .recall
-            .iter()
-            .zip(precision)
-            .map(|(recall, precision)| [*recall, *precision])
-            .collect(),
+    let line = |precision: &[f64], pen| {
+        let points = curve.recall.iter().zip(precision);
+        let mut points: Vec<[f64; 2]> = points.map(|(x, y)| [*x, *y]).collect();
+        // Recalls that no detection reaches have precision zero; drawn, they would cover the axis.
+        let reached = points.iter().rposition(|point| point[1] > 0.0);
+        points.truncate(reached.map_or(0, |last| last + 2));
+        Line {
+            series,
+            pen,
+            points,
+        }
     };
-    [line(&curve.at_50, false), line(&curve.at_75, true)]
+    [
+        line(&curve.at_50, Pen::Solid),
+        line(&curve.at_75, Pen::Dashed),
+    ]
 }

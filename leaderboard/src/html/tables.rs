@@ -58,7 +58,7 @@ impl Cell {
 fn seeds(count: usize, score: &Score, decimals: usize) -> String {
     match score.seed_deviation {
         Some(deviation) if count > 1 => {
-            let deviation = numbers::number(deviation, decimals.max(1));
+            let deviation = numbers::number(deviation, decimals + 1);
             format!("SD {deviation} over {count} seeds")
         }
         _ => String::new(),

@@ -277,7 +277,7 @@ fn example(folder: &Path, kind: Kind, place: usize) -> Example {
     let name = format!("{kind:?}_{place}").to_lowercase();
     let classify = kind == Kind::Classify;
     let answer = |system: usize| {
-        let right = (place + system) % 3 != 0;
+        let right = !(place + system).is_multiple_of(3);
         let file = format!("{name}_{system}.png");
         let caption = match kind {
             Kind::Classify => format!(

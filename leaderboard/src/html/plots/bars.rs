@@ -12,7 +12,7 @@ use crate::html::HtmlError;
 use crate::html::numbers::UNDEFINED;
 
 /// Pixels for a class's name.
-const LEFT: u32 = 118;
+const LEFT: u32 = 112;
 /// Pixels of a bar with the gap below it.
 const BAR: f64 = 9.0;
 /// Pixels between classes.

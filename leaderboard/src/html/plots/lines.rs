@@ -12,20 +12,31 @@ use super::svg::{DASHED, MUTED, draw, px, text};
 use crate::html::HtmlError;
 
 /// Pixels of the area inside the axes.
-const INSIDE: u32 = 230;
+const INSIDE: u32 = 200;
 /// Pixels left of the axes, for numbers such as "0.0025".
-const LEFT: u32 = 52;
+const LEFT: u32 = 48;
 /// Pixels above the axes, for the title of the vertical one.
 const ABOVE: u32 = 26;
 /// Points of a curve that are all marked; of longer ones, so many are.
 const MARKED: usize = 6;
 
+/// How a curve is drawn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Pen {
+    /// For smooth curves.
+    Solid,
+    /// For the second of two curves of a system.
+    Dashed,
+    /// For noisy curves, which cover each other.
+    Thin,
+}
+
 /// One curve.
 pub struct Line {
     /// Place in the legend.
     pub series: usize,
-    /// Whether it is dashed.
-    pub dashed: bool,
+    /// How it is drawn.
+    pub pen: Pen,
     /// Where it goes; a number that is not defined leaves a gap.
     pub points: Vec<[f64; 2]>,
 }
@@ -38,8 +49,10 @@ pub struct LinePlot<'a> {
     pub x_title: &'a str,
     /// Title of the vertical axis.
     pub y_title: &'a str,
-    /// Both axes' values; those of the curves where there is none.
-    pub ranges: Option<(Range<f64>, Range<f64>)>,
+    /// Values of the horizontal axis; those of the curves where there are none.
+    pub x: Option<Range<f64>>,
+    /// Values of the vertical axis, likewise.
+    pub y: Option<Range<f64>>,
     /// The curves.
     pub lines: &'a [Line],
 }
@@ -47,15 +60,10 @@ pub struct LinePlot<'a> {
 /// Draws curves, each with marks of its system.
 pub fn lines(plot: &LinePlot) -> Result<String, HtmlError> {
     let points = || plot.lines.iter().flat_map(|line| &line.points);
-    let ranges = plot.ranges.clone().unwrap_or_else(|| {
-        (
-            around(points().map(|point| point[0]), 0.0),
-            around(points().map(|point| point[1]), 0.05),
-        )
-    });
+    let values = |axis: usize, room: f64| around(points().map(|point| point[axis]), room);
     let axes = Axes {
-        x: ranges.0,
-        y: ranges.1,
+        x: plot.x.clone().unwrap_or_else(|| values(0, 0.0)),
+        y: plot.y.clone().unwrap_or_else(|| values(1, 0.05)),
         x_title: plot.x_title,
         left: LEFT,
         above: ABOVE,
@@ -66,7 +74,11 @@ pub fn lines(plot: &LinePlot) -> Result<String, HtmlError> {
         let style = text(MUTED, HPos::Left, VPos::Top);
         area.draw_text(plot.y_title, &style, (px(4.0), px(4.0)))?;
         for line in plot.lines {
-            let width = if line.dashed { DASHED } else { 20 };
+            let width = match line.pen {
+                Pen::Solid => 20,
+                Pen::Dashed => DASHED,
+                Pen::Thin => 12,
+            };
             let style = stroke(colour(line.series), width);
             let defined = |point: &[f64; 2]| point.iter().all(|value| value.is_finite());
             let at = |point: &[f64; 2]| chart.backend_coord(&(point[0], point[1]));
@@ -107,7 +119,7 @@ mod tests {
     fn gaps_and_flat_curves_draw() {
         let line = |points: &[[f64; 2]]| Line {
             series: 0,
-            dashed: false,
+            pen: Pen::Solid,
             points: points.to_vec(),
         };
         let flat = [line(&[[1.0, 0.5], [2.0, 0.5], [3.0, f64::NAN], [4.0, 0.5]])];
@@ -115,7 +127,8 @@ mod tests {
             label: "flat",
             x_title: "epoch",
             y_title: "loss",
-            ranges: None,
+            x: None,
+            y: None,
             lines: &flat,
         });
         assert!(!svg.expect("a plot").contains("NaN"));

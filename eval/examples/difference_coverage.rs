@@ -8,7 +8,9 @@ use std::path::Path;
 use deepmim_eval::coco::{
     CocoResampler, Geometry, GroundTruth, IouType, Params, ResultsFile, match_images,
 };
-use deepmim_eval::{Bootstrap, BootstrapConfig, BootstrapSize, EvalError, Strictness, bootstrap};
+use deepmim_eval::{
+    Bootstrap, BootstrapConfig, BootstrapSize, EvalError, IntervalMethod, Strictness, bootstrap,
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -169,7 +171,12 @@ fn average_precision(images: usize, gain: f64) -> Result<(), EvalError> {
         system.scores(&vec![1; MANY], &mut scores);
         *truth = scores[0];
     }
-    let mut tally = Tally::default();
+    let mut tallies = [
+        IntervalMethod::Percentile,
+        IntervalMethod::Basic,
+        IntervalMethod::BiasCorrected,
+    ]
+    .map(|method| (method, Tally::default()));
     for set in 0..SETS {
         let systems = resamplers(images, gain, 9000 + set)?;
         let size = BootstrapSize {
@@ -180,9 +187,14 @@ fn average_precision(images: usize, gain: f64) -> Result<(), EvalError> {
         let score = |system: usize, weights: &[u32], scores: &mut [f64]| {
             systems[system].scores(weights, scores);
         };
-        tally.add(&bootstrap(size, &config(set), score, &|_, _| ())?, truth);
+        let boot = bootstrap(size, &config(set), score, &|_, _| ())?;
+        for (method, tally) in &mut tallies {
+            tally.add(&boot.clone().with_method(0, *method), truth);
+        }
     }
-    tally.print("AP", images, truth);
+    for (method, tally) in &tallies {
+        tally.print(&format!("AP, {method:?}"), images, truth);
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use deepmim_eval::{
-    Bootstrap, BootstrapConfig, BootstrapSize, ClassOverlap, EvalError, ImageOverlaps,
+    Bootstrap, BootstrapConfig, BootstrapSize, ClassOverlap, EvalError, ImageOverlaps, Interval,
     IntervalMethod, bootstrap, draw, holm,
 };
 use proptest::prelude::*;
@@ -252,6 +252,69 @@ fn the_basic_interval_is_the_mirrored_one() {
     assert!((p.high - p.value - (b.value - b.low)).abs() < 1e-12);
     assert!((p.margin() - b.margin()).abs() < 1e-12);
     assert!(percentile.compare(0, 1, 0).significant && basic.compare(0, 1, 0).significant);
+}
+
+/// A score that resampling moves: the square of a mean is too large by the variance of the mean.
+#[test]
+fn the_bias_corrected_interval_is_shifted_back() {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let values: Vec<f64> = (0..60).map(|_| rng.random::<f64>() - 0.5).collect();
+    let size = BootstrapSize {
+        images: values.len(),
+        systems: 1,
+        metrics: 1,
+    };
+    let score = |_: usize, weights: &[u32], scores: &mut [f64]| {
+        let spread = weights.iter().filter(|weight| **weight == 0).count() as f64;
+        scores[0] = mean(&values, weights) + 0.002 * spread;
+    };
+    let boot = bootstrap(size, &config(4000, 2), score, &silent).unwrap();
+    let percentile = boot.interval(0, 0);
+    let corrected = boot
+        .clone()
+        .with_methods(IntervalMethod::BiasCorrected)
+        .interval(0, 0);
+    // About 22 of 60 pictures are not drawn, so every resample is some 0.044 too high.
+    let middle = |interval: &Interval| (interval.low + interval.high) / 2.0;
+    assert!(
+        middle(&percentile) > percentile.value + 0.035,
+        "{percentile:?}"
+    );
+    assert!(
+        middle(&corrected) < middle(&percentile) - 0.05,
+        "{corrected:?}"
+    );
+    // Where nothing is shifted, it is the percentile interval.
+    let plain = means(&[values], &config(4000, 2));
+    let (a, b) = (
+        plain.interval(0, 0),
+        plain
+            .clone()
+            .with_method(0, IntervalMethod::BiasCorrected)
+            .interval(0, 0),
+    );
+    let width = a.high - a.low;
+    assert!((a.low - b.low).abs() < 0.05 * width && (a.high - b.high).abs() < 0.05 * width);
+    // Zero lies on the end of the interval whose confidence the p-value leaves.
+    let shifted = boot.with_methods(IntervalMethod::BiasCorrected);
+    assert!(shifted.compare(0, 0, 0).p_value >= 0.99);
+}
+
+#[test]
+fn means_over_systems_are_means_in_every_resample() {
+    let systems = [
+        vec![1.0, 0.0, 0.0, 1.0],
+        vec![0.0, 0.0, 1.0, 1.0],
+        vec![1.0; 4],
+    ];
+    let boot = means(&systems, &config(200, 4));
+    let pooled = boot.means_of(&[vec![0, 1], vec![2]]);
+    assert_eq!((pooled.size().systems, pooled.resamples()), (2, 200));
+    assert_eq!((pooled.value(0, 0), pooled.value(1, 0)), (0.5, 1.0));
+    for (at, mean) in pooled.resampled(0, 0).iter().enumerate() {
+        let (a, b) = (boot.resampled(0, 0)[at], boot.resampled(1, 0)[at]);
+        assert!((mean - (a + b) / 2.0).abs() < 1e-12);
+    }
 }
 
 #[test]

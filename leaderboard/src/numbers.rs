@@ -7,23 +7,42 @@ const LOPSIDED: f64 = 0.7;
 /// What stands for a number that is not defined.
 pub(crate) const UNDEFINED: &str = "–";
 
+/// How an interval is told.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Spread {
+    /// There is none.
+    Unknown,
+    /// By the longer of its sides.
+    Margin(f64),
+    /// By its ends: one side is much shorter.
+    Ends,
+}
+
+/// How a score's interval is told.
+pub(crate) fn spread(score: &Score) -> Spread {
+    let [below, above] = [score.value - score.low, score.high - score.value];
+    let longer = below.max(above);
+    if !below.is_finite() || !above.is_finite() {
+        Spread::Unknown
+    } else if below.min(above) < LOPSIDED * longer {
+        Spread::Ends
+    } else {
+        Spread::Margin(longer)
+    }
+}
+
 /// A score with the longer side of its interval, with both ends where it is lopsided, or alone where it has
 /// no interval; a dash where it is not defined.
 pub fn score_text(score: &Score, decimals: usize) -> String {
-    let number = |value: f64| format!("{value:.decimals$}");
-    let value = number(score.value);
-    if score.value.is_nan() {
-        return UNDEFINED.to_owned();
+    let value = number(score.value, decimals);
+    match spread(score) {
+        Spread::Unknown => value,
+        Spread::Margin(margin) => format!("{value} ± {margin:.decimals$}"),
+        Spread::Ends => format!(
+            "{value} ({:.decimals$} to {:.decimals$})",
+            score.low, score.high
+        ),
     }
-    if score.low.is_nan() {
-        return value;
-    }
-    let sides = [score.high - score.value, score.value - score.low];
-    let longer = sides[0].max(sides[1]);
-    if sides.iter().any(|side| *side < LOPSIDED * longer) {
-        return format!("{value} ({} to {})", number(score.low), number(score.high));
-    }
-    format!("{value} ± {}", number(longer))
 }
 
 /// A number, or a dash where it is not defined.

@@ -1,5 +1,7 @@
 //! What resampling says: intervals, differences, p-values.
 
+use statrs::distribution::{ContinuousCDF, Normal};
+
 use super::config::{BootstrapSize, IntervalMethod};
 
 /// Below this share of defined resamples nothing is said about a score.
@@ -88,6 +90,13 @@ impl Bootstrap {
         self
     }
 
+    /// Sets how all metrics' intervals are read off.
+    #[must_use]
+    pub fn with_methods(mut self, method: IntervalMethod) -> Self {
+        self.methods.fill(method);
+        self
+    }
+
     /// The same resamples of means over systems: one new system for each group of old ones, such as the
     /// trainings of one model with several seeds. A mean is undefined where one of its scores is.
     ///
@@ -153,12 +162,9 @@ impl Bootstrap {
     /// A score with its interval.
     pub fn interval(&self, system: usize, metric: usize) -> Interval {
         let value = self.value(system, metric);
-        let defined = self.defined(
-            metric,
-            value,
-            self.resampled(system, metric).iter().copied(),
-        );
-        self.ends(value, &defined)
+        let samples = self.resampled(system, metric).iter().copied();
+        let defined = self.defined(metric, value, samples);
+        self.ends(value, &defined, self.shift(metric, value, &defined))
     }
 
     /// A system against another, this comparison taken alone.
@@ -170,11 +176,12 @@ impl Bootstrap {
             .zip(self.resampled(base, metric))
             .map(|(a, b)| a - b);
         let defined = self.defined(metric, value, pairs);
-        let interval = self.ends(value, &defined);
+        let shift = self.shift(metric, value, &defined);
+        let interval = self.ends(value, &defined, shift);
         let p_value = if interval.low.is_nan() {
             f64::NAN
         } else {
-            two_sided(&defined)
+            two_sided(&defined, shift)
         };
         Difference {
             system,
@@ -232,7 +239,7 @@ impl Bootstrap {
     fn defined(&self, metric: usize, value: f64, samples: impl Iterator<Item = f64>) -> Vec<f64> {
         let mut samples: Vec<f64> = samples
             .map(|sample| match self.methods[metric] {
-                IntervalMethod::Percentile => sample,
+                IntervalMethod::Percentile | IntervalMethod::BiasCorrected => sample,
                 IntervalMethod::Basic => 2.0 * value - sample,
             })
             .filter(|sample| !sample.is_nan())
@@ -241,13 +248,27 @@ impl Bootstrap {
         samples
     }
 
-    fn ends(&self, value: f64, defined: &[f64]) -> Interval {
+    /// By how many standard deviations of a normal distribution quantiles are shifted: twice the place of
+    /// the score among its resamples, where the metric's method corrects for that.
+    fn shift(&self, metric: usize, value: f64, sorted: &[f64]) -> f64 {
+        if self.methods[metric] != IntervalMethod::BiasCorrected || sorted.is_empty() {
+            return 0.0;
+        }
+        let below = sorted.partition_point(|&sample| sample < value);
+        let up_to = sorted.partition_point(|&sample| sample <= value);
+        // Ties count half; a score beyond all of its resamples would shift by infinity.
+        let share = (below + up_to + 1) as f64 / (2 * (sorted.len() + 1)) as f64;
+        2.0 * Normal::standard().inverse_cdf(share)
+    }
+
+    /// `shift` is [`Self::shift`]'s.
+    fn ends(&self, value: f64, defined: &[f64], shift: f64) -> Interval {
         let resamples = self.resamples();
         let known = !value.is_nan() && defined.len() as f64 >= DEFINED * resamples as f64;
         let tail = (1.0 - self.confidence) / 2.0;
         let end = |share: f64| {
             if known {
-                quantile(defined, share)
+                quantile(defined, shifted(share, shift))
             } else {
                 f64::NAN
             }
@@ -277,11 +298,22 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     }
 }
 
-fn two_sided(sorted: &[f64]) -> f64 {
+/// The tail that zero cuts off, doubled: zero lies on the end of the interval of this confidence.
+fn two_sided(sorted: &[f64], shift: f64) -> f64 {
     let at_most = sorted.partition_point(|&d| d <= 0.0);
     let at_least = sorted.len() - sorted.partition_point(|&d| d < 0.0);
-    let rarer = (at_most.min(at_least) + 1) as f64 / (sorted.len() + 1) as f64;
+    let tail = |count: usize| (count + 1) as f64 / (sorted.len() + 1) as f64;
+    let rarer = shifted(tail(at_most), -shift).min(shifted(tail(at_least), shift));
     (2.0 * rarer).min(1.0)
+}
+
+/// A share of a distribution moved by so many standard deviations of a normal one.
+fn shifted(share: f64, shift: f64) -> f64 {
+    if shift == 0.0 || share >= 1.0 {
+        return share;
+    }
+    let normal = Normal::standard();
+    normal.cdf(normal.inverse_cdf(share) + shift)
 }
 
 /// Holm's adjustment of the p-values of comparisons that are judged together, in their own order.

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::accumulate::{SPACING, bits, by_score};
 use super::matching::{Matches, NOT_OVERLAPPING, Outcome};
 use super::pair::ignored_in;
+use crate::bootstrap::IntervalMethod;
 
 /// See [`CocoResampler::METRICS`].
 const AREAS: [&str; 4] = ["all", "small", "medium", "large"];
@@ -130,6 +131,9 @@ impl Matches<'_> {
 impl CocoResampler {
     /// The numbers that [`CocoResampler::scores`] gives, in this order.
     pub const METRICS: [&'static str; 6] = ["AP", "AP50", "AP75", "APs", "APm", "APl"];
+
+    /// How intervals of these metrics are read off: resampling moves average precision upwards.
+    pub const INTERVALS: IntervalMethod = IntervalMethod::BiasCorrected;
 
     /// Pictures that carry a weight, those of the ground truth in its order.
     pub fn images(&self) -> usize {

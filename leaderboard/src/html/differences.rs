@@ -2,6 +2,7 @@
 
 use super::numbers;
 use crate::board::{Board, Gap, TaskBoard};
+use crate::numbers::p_text;
 
 /// The differences of a task.
 pub struct Table {
@@ -68,7 +69,7 @@ impl Row {
             seeds: score.seed_deviation.map_or_else(String::new, |deviation| {
                 format!("SD {} over seeds", numbers::number(deviation, decimals + 1))
             }),
-            p_value: numbers::p_value(gap.p_value),
+            p_value: p_text(gap.p_value),
             verdict: match (gap.significant, better) {
                 _ if score.value.is_nan() => "not defined",
                 (false, _) => "not significant",

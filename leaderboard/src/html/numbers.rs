@@ -1,11 +1,8 @@
 //! How numbers are written on the page.
 
 use crate::board::Score;
-
-/// What stands for a number that is not defined.
-pub const UNDEFINED: &str = "–";
-/// A shorter side below this share of the longer one makes an interval that no ± describes.
-const LOPSIDED: f64 = 0.7;
+pub(crate) use crate::numbers::UNDEFINED;
+use crate::numbers::{Spread, spread};
 
 /// A number with a true minus sign, or a dash.
 pub fn number(value: f64, decimals: usize) -> String {
@@ -31,26 +28,14 @@ pub fn signed(value: f64, decimals: usize) -> String {
 
 /// The interval around a score: "± 1.2", its ends where one side is much shorter, nothing where it has none.
 pub fn interval(score: &Score, decimals: usize) -> Option<String> {
-    let [below, above] = [score.value - score.low, score.high - score.value];
-    if !below.is_finite() || !above.is_finite() {
-        return None;
-    }
-    let longer = below.max(above);
-    Some(match below.min(above) < LOPSIDED * longer {
-        true => format!(
+    match spread(score) {
+        Spread::Unknown => None,
+        Spread::Margin(margin) => Some(format!("± {}", number(margin, decimals))),
+        Spread::Ends => Some(format!(
             "[{}, {}]",
             number(score.low, decimals),
             number(score.high, decimals)
-        ),
-        false => format!("± {}", number(longer, decimals)),
-    })
-}
-
-/// A p-value as far as resampling tells it.
-pub fn p_value(value: f64) -> String {
-    match value < 0.001 {
-        true => "< 0.001".to_owned(),
-        false => number(value, 3),
+        )),
     }
 }
 
@@ -90,8 +75,6 @@ mod tests {
         assert_eq!(signed(f64::NAN, 1), "–");
         assert_eq!([grouped(999), grouped(1_234_567)], ["999", "1,234,567"]);
         assert_eq!([trimmed(95.0), trimmed(1.0 - 0.95)], ["95", "0.05"]);
-        assert_eq!([p_value(0.0), p_value(0.0421)], ["< 0.001", "0.042"]);
-        assert_eq!(p_value(f64::NAN), "–");
     }
 
     #[test]

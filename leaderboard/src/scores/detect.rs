@@ -74,7 +74,8 @@ pub(super) fn score(
             part.resampler.scores(weights, of_masks);
         }
     };
-    let bootstrap = bootstrap(size, config, resample, progress)?;
+    let bootstrap =
+        bootstrap(size, config, resample, progress)?.with_methods(CocoResampler::INTERVALS);
     let categories = boxes[0].curves.categories_scores();
     let mut columns = columns("box", "AP-box");
     if any_masks {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{write_jpeg, write_png};
 use crate::dataset::sample_seed;
+use crate::detection::plain_object;
 use crate::draw::{Shape, Texture, object};
 use crate::error::DataError;
 
@@ -41,6 +42,9 @@ pub struct SynthClassificationConfig {
     pub seed: u64,
     /// File format.
     pub format: PictureFormat,
+    /// Easy pictures, for small models and short training: the object stands out from wavy regions and is
+    /// almost upright.
+    pub plain: bool,
 }
 
 impl Default for SynthClassificationConfig {
@@ -52,6 +56,7 @@ impl Default for SynthClassificationConfig {
             size: 64,
             seed: 0,
             format: PictureFormat::Jpeg,
+            plain: false,
         }
     }
 }
@@ -135,7 +140,11 @@ pub fn synth_classification(
         .try_for_each(|(part, class, number, shape, texture, folder)| {
             let index = (*number * config.classes + class) as u64;
             let mut rng = ChaCha8Rng::seed_from_u64(sample_seed(config.seed, *part as u64, index));
-            let image = object(config.size, *shape, *texture, &mut rng);
+            let image = if config.plain {
+                plain_object(config.size, *shape, *texture, &mut rng)
+            } else {
+                object(config.size, *shape, *texture, &mut rng)
+            };
             match config.format {
                 PictureFormat::Jpeg => {
                     write_jpeg(&image, &folder.join(format!("{number:05}.jpg")), 92)

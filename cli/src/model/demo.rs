@@ -50,6 +50,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
         size: 32,
         seed: args.seed,
         format: PictureFormat::Png,
+        plain: false,
     };
     let drawn = synth_classification(&pictures, &config)?;
     eprintln!(

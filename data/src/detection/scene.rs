@@ -348,7 +348,7 @@ pub(crate) fn plain_object(
 ) -> RgbImage {
     let mut scene = Scene::on(plain_background(side, side, rng), true);
     let size = side as f32;
-    let radius = size * rng.random_range(0.25..0.4_f32);
+    let radius = size * rng.random_range(0.33..0.45_f32);
     let centre = [0, 1].map(|_| rng.random_range(0.8 * radius..size - 0.8 * radius));
     let figure = Figure::draw_plain(
         (shape, texture),
@@ -390,5 +390,27 @@ mod tests {
             }
         }
         assert!(hidden > 5, "{hidden}");
+    }
+
+    #[test]
+    fn plain_objects_are_large_and_show_for_the_most_part() {
+        let content = Content {
+            classes: 8,
+            objects: 3,
+            crowd: false,
+            plain: true,
+        };
+        let mut objects = 0;
+        for seed in 0..30 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let scene = Scene::draw(64, 64, content, &mut rng);
+            assert!((1..=3).contains(&scene.groups.len()));
+            objects += scene.groups.len();
+            for group in &scene.groups {
+                assert!(!group.crowd && group.visible > 60, "{group:?}");
+                assert!(10 * group.visible >= 7 * group.whole, "{group:?}");
+            }
+        }
+        assert!(objects > 75, "{objects} of 90 found a place");
     }
 }

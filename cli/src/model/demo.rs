@@ -22,9 +22,9 @@ const PRETRAIN_DEEPMIM: (&str, &str) = (
     "configs/demo/pretrain_deepmim.toml",
     include_str!("../../../configs/demo/pretrain_deepmim.toml"),
 );
-const FINETUNE: (&str, &str) = (
-    "configs/demo/finetune.toml",
-    include_str!("../../../configs/demo/finetune.toml"),
+const CLASSIFY: (&str, &str) = (
+    "configs/demo/classify.toml",
+    include_str!("../../../configs/demo/classify.toml"),
 );
 
 /// A row of the table: what the trunk started from, how it did, and what that cost.
@@ -45,12 +45,12 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     }
     let config = SynthClassificationConfig {
         classes: 6,
-        train_per_class: 250,
-        val_per_class: 80,
-        size: 32,
+        train_per_class: 800,
+        val_per_class: 100,
+        size: 64,
         seed: args.seed,
         format: PictureFormat::Png,
-        plain: false,
+        plain: true,
     };
     let drawn = synth_classification(&pictures, &config)?;
     eprintln!(
@@ -81,7 +81,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
         let pretrain_seconds = clock.elapsed().as_secs_f64();
         eprintln!("fine-tuning: {name}");
         let clock = Instant::now();
-        let recipe = ClassifyRecipe::from_text(&text(FINETUNE, &pictures, args.seed)?, "finetune")?;
+        let recipe = ClassifyRecipe::from_text(&text(CLASSIFY, &pictures, args.seed)?, "finetune")?;
         let weights = init
             .map(|path| Weights::find(&path, None, &recipe.init))
             .transpose()?;

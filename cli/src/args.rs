@@ -127,7 +127,7 @@ pub struct RunArgs {
 /// `demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Folder of the demo's data and runs
+    /// Folder of the demo's data, runs and leaderboard; what is finished in it is skipped
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     pub out: PathBuf,
     /// Random seed of data, weights and training

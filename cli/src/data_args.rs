@@ -73,6 +73,9 @@ pub enum SynthCommand {
         /// Side in pixels
         #[arg(long, default_value_t = 32)]
         size: usize,
+        /// Easy pictures, for small models and short training: large objects that stand out and are almost upright
+        #[arg(long)]
+        plain: bool,
         /// Random seed: the same seed makes the same files
         #[arg(long, default_value_t = 0)]
         seed: u64,
@@ -100,6 +103,9 @@ pub enum SynthCommand {
         /// Longer side in pixels
         #[arg(long, default_value_t = 192)]
         size: usize,
+        /// Easy pictures, for small models and short training: large objects that stand out, no crowds, square
+        #[arg(long)]
+        plain: bool,
         /// Random seed: the same seed makes the same files
         #[arg(long, default_value_t = 0)]
         seed: u64,
@@ -127,6 +133,9 @@ pub enum SynthCommand {
         /// Longer side in pixels
         #[arg(long, default_value_t = 192)]
         size: usize,
+        /// Easy pictures, for small models and short training: large objects that stand out; square, no rims
+        #[arg(long)]
+        plain: bool,
         /// Random seed: the same seed makes the same files
         #[arg(long, default_value_t = 0)]
         seed: u64,

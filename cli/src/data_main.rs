@@ -39,6 +39,7 @@ fn synth(command: &SynthCommand) -> Result<(), Failure> {
             per_class,
             val_per_class,
             size,
+            plain,
             seed,
         } => {
             let config = SynthClassificationConfig {
@@ -46,6 +47,7 @@ fn synth(command: &SynthCommand) -> Result<(), Failure> {
                 train_per_class: *per_class,
                 val_per_class: *val_per_class,
                 size: *size,
+                plain: *plain,
                 seed: *seed,
                 format: PictureFormat::Png,
             };
@@ -65,6 +67,7 @@ fn synth(command: &SynthCommand) -> Result<(), Failure> {
             size,
             classes,
             max_objects,
+            plain,
             seed,
         } => {
             let config = SynthDetectionConfig {
@@ -73,6 +76,7 @@ fn synth(command: &SynthCommand) -> Result<(), Failure> {
                 size: *size,
                 classes: *classes,
                 max_objects: *max_objects,
+                plain: *plain,
                 seed: *seed,
             };
             let drawn = synth_detection(out, &config)?;
@@ -93,6 +97,7 @@ fn synth(command: &SynthCommand) -> Result<(), Failure> {
             size,
             classes,
             max_objects,
+            plain,
             seed,
         } => {
             let config = SynthSegmentationConfig {
@@ -101,6 +106,7 @@ fn synth(command: &SynthCommand) -> Result<(), Failure> {
                 size: *size,
                 classes: *classes,
                 max_objects: *max_objects,
+                plain: *plain,
                 seed: *seed,
             };
             let drawn = synth_segmentation(out, &config)?;

@@ -23,7 +23,10 @@ const RECIPES: [(&str, &str); 5] = [
         "classify.toml",
         include_str!("../../configs/demo/classify.toml"),
     ),
-    ("detect.toml", include_str!("../../configs/demo/detect.toml")),
+    (
+        "detect.toml",
+        include_str!("../../configs/demo/detect.toml"),
+    ),
     (
         "segment.toml",
         include_str!("../../configs/demo/segment.toml"),
@@ -32,9 +35,18 @@ const RECIPES: [(&str, &str); 5] = [
 
 /// The drawn sets and how `deepmim data synth` makes them.
 const SETS: [(&str, &str); 3] = [
-    ("classification", "SYNTH_CLASSIFICATION"),
-    ("detection", "SYNTH_DETECTION"),
-    ("segmentation", "SYNTH_SEGMENTATION"),
+    (
+        "classification",
+        "--plain --classes 6 --per-class 800 --val-per-class 100 --size 64",
+    ),
+    (
+        "detection",
+        "--plain --pictures 3000 --val-pictures 200 --classes 5 --max-objects 3 --size 64",
+    ),
+    (
+        "segmentation",
+        "--plain --pictures 3000 --val-pictures 200 --classes 6 --max-objects 3 --size 64",
+    ),
 ];
 
 /// More cells side by side than this find no work for long.
@@ -124,11 +136,14 @@ fn write_suite(args: &DemoArgs) -> anyhow::Result<std::path::PathBuf> {
         quoted(&args.out)?,
         args.seed,
     );
-    for (name, file) in [("MAE", "pretrain_mae.toml"), ("DeepMIM", "pretrain_deepmim.toml")] {
+    for (name, file) in [
+        ("MAE", "pretrain_mae.toml"),
+        ("DeepMIM", "pretrain_deepmim.toml"),
+    ] {
         text += &format!(
             "\n[[checkpoint]]\nname = \"{name}\"\npretrain = {{ recipe = {}, data = {}, set = [\"trainer.seed={}\"] }}\n",
             recipe(file)?,
-            quoted(&args.out.join("data"))?,
+            data("detection")?,
             args.seed
         );
     }

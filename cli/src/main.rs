@@ -1,6 +1,7 @@
 //! The program users start.
 
 mod compare;
+mod demo;
 mod score;
 mod suite;
 
@@ -25,6 +26,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Score(command) => score::run(&command),
+        Command::Demo(args) => demo::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Suite(args) => suite::run(&args),
         Command::Data(_) => Err(become_program("deepmim-data")),

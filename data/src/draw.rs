@@ -8,6 +8,15 @@ use rand_distr::{Distribution, Normal};
 
 use crate::image::RgbImage;
 
+/// In plain pictures: how far objects are turned at most, in radians.
+pub(crate) const PLAIN_TURN: f32 = 0.35;
+/// In plain pictures: least difference in brightness between an object and what is behind it.
+const PLAIN_CONTRAST: f32 = 60.0;
+/// Greatest deviation of the grain of scenes.
+pub(crate) const GRAIN: f32 = 6.0;
+/// The same in plain pictures.
+pub(crate) const PLAIN_GRAIN: f32 = 3.0;
+
 /// Outlines, as signed distances (negative inside) in units of the shape's radius.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -50,6 +59,20 @@ impl Shape {
             }
             Self::Crescent => (r - 0.9).max(0.75 - (x - 0.45).hypot(y)),
             Self::Bar => slab(1.0, 0.35),
+        }
+    }
+}
+
+impl Shape {
+    /// The filling of this shape in plain pictures.
+    pub(crate) fn plain_texture(self) -> Texture {
+        match self {
+            Self::Disc | Self::Crescent => Texture::Stripes,
+            Self::Square => Texture::Rings,
+            Self::Triangle => Texture::Plain,
+            Self::Ring | Self::Bar => Texture::Checks,
+            Self::Cross => Texture::Dots,
+            Self::Star => Texture::Waves,
         }
     }
 }
@@ -147,11 +170,35 @@ pub(crate) fn object(
 pub(crate) fn contrasting(rng: &mut ChaCha8Rng) -> [[f32; 3]; 2] {
     loop {
         let colours = [0, 1].map(|_| colour(rng));
-        let brightness = colours.map(|c| 0.3 * c[0] + 0.6 * c[1] + 0.1 * c[2]);
-        if (brightness[0] - brightness[1]).abs() > 70.0 {
+        let [one, other] = colours.map(brightness);
+        if (one - other).abs() > 70.0 {
             return colours;
         }
     }
+}
+
+/// Two random colours of nearly the same hue, one a little brighter.
+pub(crate) fn near(rng: &mut ChaCha8Rng) -> [[f32; 3]; 2] {
+    let dark = [0, 1, 2].map(|_| rng.random_range(0.0..200.0_f32));
+    let lift = rng.random_range(35.0..55.0_f32);
+    [dark, dark.map(|v| v + lift)]
+}
+
+/// Two contrasting colours whose mean differs in brightness from what is behind them.
+pub(crate) fn standing_out(behind: [f32; 3], rng: &mut ChaCha8Rng) -> [[f32; 3]; 2] {
+    let behind = brightness(behind);
+    loop {
+        let colours = contrasting(rng);
+        let mean = 0.5 * (brightness(colours[0]) + brightness(colours[1]));
+        if (mean - behind).abs() > PLAIN_CONTRAST {
+            return colours;
+        }
+    }
+}
+
+/// How bright a colour is, 0 to 255.
+fn brightness([red, green, blue]: [f32; 3]) -> f32 {
+    0.3 * red + 0.6 * green + 0.1 * blue
 }
 
 fn colour(rng: &mut ChaCha8Rng) -> [f32; 3] {

@@ -23,6 +23,7 @@ mod loader;
 mod normalise;
 mod pending;
 mod recipe;
+mod region;
 mod report;
 mod resize;
 pub mod segmentation;

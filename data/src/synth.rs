@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{write_jpeg, write_png};
 use crate::dataset::sample_seed;
+use crate::detection::plain_object;
 use crate::draw::{Shape, Texture, object};
 use crate::error::DataError;
 
@@ -41,6 +42,10 @@ pub struct SynthClassificationConfig {
     pub seed: u64,
     /// File format.
     pub format: PictureFormat,
+    /// Easy pictures, for small models and short training, of the style that plain scenes have: a class is a
+    /// shape with a texture of its own, so there are at most 8, and the object stands out from wavy regions and
+    /// is almost upright.
+    pub plain: bool,
 }
 
 impl Default for SynthClassificationConfig {
@@ -52,6 +57,7 @@ impl Default for SynthClassificationConfig {
             size: 64,
             seed: 0,
             format: PictureFormat::Jpeg,
+            plain: false,
         }
     }
 }
@@ -70,8 +76,14 @@ pub struct SynthSummary {
 }
 
 /// The shape, texture and name of each class: a grid of about as many shapes as textures, so that neither
-/// alone tells the classes apart.
-fn classes(count: usize) -> Vec<(Shape, Texture, String)> {
+/// alone tells the classes apart. In plain pictures each shape has one texture.
+fn classes(count: usize, plain: bool) -> Vec<(Shape, Texture, String)> {
+    if plain {
+        let shapes = Shape::ALL.iter().take(count);
+        return shapes
+            .map(|(shape, name)| (*shape, shape.plain_texture(), (*name).to_owned()))
+            .collect();
+    }
     let side = (count as f64).sqrt().ceil() as usize;
     let shapes = side
         .max(count.div_ceil(Texture::ALL.len()))
@@ -93,7 +105,10 @@ pub fn synth_classification(
     out: &Path,
     config: &SynthClassificationConfig,
 ) -> Result<SynthSummary, DataError> {
-    let most = Shape::ALL.len() * Texture::ALL.len();
+    let most = match config.plain {
+        true => Shape::ALL.len(),
+        false => Shape::ALL.len() * Texture::ALL.len(),
+    };
     let range = |key: &str, value: usize, low: usize, high: usize| {
         let problem = format!("{value} must lie in {low}..={high}");
         if (low..=high).contains(&value) {
@@ -106,7 +121,7 @@ pub fn synth_classification(
     range("train_per_class", config.train_per_class, 1, 1_000_000)?;
     range("val_per_class", config.val_per_class, 1, 1_000_000)?;
     range("size", config.size, 16, 4096)?;
-    let classes = classes(config.classes);
+    let classes = classes(config.classes, config.plain);
     let mut jobs = Vec::new();
     for (part, (split, count)) in [
         ("train", config.train_per_class),
@@ -135,7 +150,11 @@ pub fn synth_classification(
         .try_for_each(|(part, class, number, shape, texture, folder)| {
             let index = (*number * config.classes + class) as u64;
             let mut rng = ChaCha8Rng::seed_from_u64(sample_seed(config.seed, *part as u64, index));
-            let image = object(config.size, *shape, *texture, &mut rng);
+            let image = if config.plain {
+                plain_object(config.size, *shape, *texture, &mut rng)
+            } else {
+                object(config.size, *shape, *texture, &mut rng)
+            };
             match config.format {
                 PictureFormat::Jpeg => {
                     write_jpeg(&image, &folder.join(format!("{number:05}.jpg")), 92)
@@ -162,10 +181,10 @@ mod tests {
     #[test]
     fn classes_are_different_pairs() {
         for count in 2..=48 {
-            let names: HashSet<String> = classes(count).into_iter().map(|c| c.2).collect();
+            let names: HashSet<String> = classes(count, false).into_iter().map(|c| c.2).collect();
             assert_eq!(names.len(), count);
         }
-        let ten: Vec<String> = classes(10).into_iter().map(|c| c.2).collect();
+        let ten: Vec<String> = classes(10, false).into_iter().map(|c| c.2).collect();
         let parts = |at| {
             ten.iter()
                 .filter_map(|name| name.split('_').nth(at))

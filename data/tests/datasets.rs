@@ -20,6 +20,7 @@ fn synth(root: &Path, format: PictureFormat) {
         size: 40,
         seed: 5,
         format,
+        plain: false,
     };
     let summary = synth_classification(root, &config).expect("test set-up");
     assert_eq!((summary.classes.len(), summary.pictures), (4, 36));
@@ -66,6 +67,28 @@ fn made_up_sets_are_reproducible_and_well_formed() {
     let error =
         synth_classification(dirs[0].path(), &SynthClassificationConfig::default()).unwrap_err();
     assert!(error.to_string().contains("exists already"), "{error}");
+}
+
+#[test]
+fn plain_classes_are_shapes() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = SynthClassificationConfig {
+        classes: 8,
+        train_per_class: 2,
+        val_per_class: 1,
+        size: 32,
+        plain: true,
+        ..SynthClassificationConfig::default()
+    };
+    let summary = synth_classification(dir.path(), &config).unwrap();
+    assert_eq!(summary.pictures, 24);
+    assert_eq!(summary.classes[..3], ["bar", "crescent", "cross"]);
+    let many = SynthClassificationConfig {
+        classes: 9,
+        ..config
+    };
+    let error = synth_classification(dir.path(), &many).unwrap_err();
+    assert!(error.to_string().contains("synth.classes"), "{error}");
 }
 
 #[test]

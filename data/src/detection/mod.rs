@@ -24,6 +24,6 @@ pub use dataset::{DetectionCategory, DetectionDataset, DetectionPicture, Detecti
 pub use geometry::{View, fixed_size_window, jittered_size, shortest_edge_size};
 pub use overlay::{OverlayObject, class_colour, draw_detections};
 pub use recipe::DetectionData;
-pub(crate) use scene::Scene;
+pub(crate) use scene::{Scene, plain_object};
 pub use synth::{SynthDetectionConfig, SynthDetectionSummary, synth_detection};
 pub use transform::detection_input;

@@ -4,8 +4,11 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
-use crate::draw::{Backdrop, Shape, Texture, contrasting};
+use crate::draw::{
+    Backdrop, GRAIN, PLAIN_GRAIN, PLAIN_TURN, Shape, Texture, contrasting, standing_out,
+};
 use crate::image::RgbImage;
+use crate::region::{REGIONS, Regions};
 
 /// No object shows less than this share of itself.
 const LEAST_VISIBLE: f64 = 0.5;
@@ -13,6 +16,11 @@ const LEAST_VISIBLE: f64 = 0.5;
 const TRIES: usize = 12;
 /// Smallest radius of an object, in pixels.
 const SMALLEST: f32 = 5.0;
+
+/// In plain pictures: least and greatest radius, in shares of the shorter side.
+const PLAIN_RADIUS: [f32; 2] = [0.15, 0.28];
+/// In plain pictures: no object shows less than this share of itself.
+const PLAIN_LEAST_VISIBLE: f64 = 0.7;
 
 /// What one annotation describes: an object, or a crowd of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +41,20 @@ pub(crate) struct Scene {
     pub groups: Vec<Group>,
     /// For each pixel the group it shows, plus one; 0 for the background.
     pub owner: Vec<u16>,
+    plain: bool,
+}
+
+/// What a picture is to show.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Content {
+    /// How many of the shapes there are to choose from.
+    pub classes: usize,
+    /// Objects at most.
+    pub objects: usize,
+    /// Whether there is a crowd.
+    pub crowd: bool,
+    /// Whether the picture is an easy one.
+    pub plain: bool,
 }
 
 /// One shape in its place.
@@ -57,6 +79,27 @@ impl Figure {
             radius,
             turn: rng.random_range(0.0..std::f32::consts::TAU),
             period: (radius * rng.random_range(0.25..0.5_f32)).max(3.5),
+            phase: [rng.random(), rng.random()],
+        }
+    }
+
+    /// A figure that is easy to see and to tell: it is almost upright and differs in brightness from
+    /// what is behind it.
+    fn draw_plain(
+        (shape, texture): (Shape, Texture),
+        centre: [f32; 2],
+        radius: f32,
+        behind: [f32; 3],
+        rng: &mut ChaCha8Rng,
+    ) -> Self {
+        Self {
+            shape,
+            texture,
+            colours: standing_out(behind, rng),
+            centre,
+            radius,
+            turn: rng.random_range(-PLAIN_TURN..PLAIN_TURN),
+            period: (radius * rng.random_range(0.35..0.5_f32)).max(3.5),
             phase: [rng.random(), rng.random()],
         }
     }
@@ -113,32 +156,20 @@ impl Scene {
     pub(super) fn draw(
         width: usize,
         height: usize,
-        classes: usize,
-        objects: usize,
-        crowd: bool,
+        content: Content,
         rng: &mut ChaCha8Rng,
     ) -> Self {
-        let backdrop = Backdrop::draw(rng);
-        let mut image = RgbImage::new(width, height);
-        for y in 0..height {
-            for (x, pixel) in image
-                .row_mut(y)
-                .as_chunks_mut::<3>()
-                .0
-                .iter_mut()
-                .enumerate()
-            {
-                let place =
-                    [(x, width), (y, height)].map(|(v, side)| (v as f32 + 0.5) / side as f32);
-                *pixel = backdrop.colour(place[0], place[1]).map(|v| v.round() as u8);
-            }
+        let image = if content.plain {
+            plain_background(width, height, rng)
+        } else {
+            background(width, height, rng)
+        };
+        let mut scene = Self::on(image, content.plain);
+        if content.crowd {
+            scene.add_crowd(content.classes, rng);
         }
-        let mut scene = Self::on(image);
-        if crowd {
-            scene.add_crowd(classes, rng);
-        }
-        for _ in 0..objects {
-            scene.add_object(classes, rng);
+        for _ in 0..content.objects {
+            scene.add_object(content.classes, rng);
         }
         scene.add_grain(rng);
         scene.count_visible();
@@ -146,11 +177,12 @@ impl Scene {
     }
 
     /// Nothing but a background.
-    pub(crate) fn on(image: RgbImage) -> Self {
+    pub(crate) fn on(image: RgbImage, plain: bool) -> Self {
         Self {
             owner: vec![0; image.width * image.height],
             image,
             groups: Vec::new(),
+            plain,
         }
     }
 
@@ -161,13 +193,25 @@ impl Scene {
         let side = width.min(height) as f32;
         for _ in 0..TRIES {
             // Logarithmic, so that small objects are as frequent as large ones.
-            let radius = (side * 0.07 * 5.0_f32.powf(rng.random())).max(SMALLEST);
-            let margin = 0.7 * radius;
+            let (radius, margin) = if self.plain {
+                let [low, high] = PLAIN_RADIUS;
+                let radius = (side * low * (high / low).powf(rng.random())).max(SMALLEST);
+                (radius, 0.9 * radius)
+            } else {
+                let radius = (side * 0.07 * 5.0_f32.powf(rng.random())).max(SMALLEST);
+                (radius, 0.7 * radius)
+            };
             let centre = [width, height].map(|v| {
                 let v = v as f32;
                 margin + rng.random::<f32>() * (v - 2.0 * margin)
             });
-            let figure = Figure::draw(class, centre, radius, rng);
+            let figure = if self.plain {
+                let shape = Shape::ALL[class].0;
+                let look = (shape, shape.plain_texture());
+                Figure::draw_plain(look, centre, radius, self.colour_at(centre), rng)
+            } else {
+                Figure::draw(class, centre, radius, rng)
+            };
             if self.hides_too_much(&figure) {
                 continue;
             }
@@ -180,6 +224,11 @@ impl Scene {
             });
             return;
         }
+    }
+
+    fn colour_at(&self, place: [f32; 2]) -> [f32; 3] {
+        let [x, y] = place.map(|v| v as usize);
+        self.image.row(y).as_chunks::<3>().0[x].map(f32::from)
     }
 
     /// Many small objects of one class, too many to be told apart.
@@ -212,10 +261,15 @@ impl Scene {
         for pixel in figure.pixels(self.image.width, self.image.height) {
             visible[usize::from(self.owner[pixel])] -= 1;
         }
+        let least = if self.plain {
+            PLAIN_LEAST_VISIBLE
+        } else {
+            LEAST_VISIBLE
+        };
         self.groups
             .iter()
             .zip(&visible[1..])
-            .any(|(group, &left)| (left as f64) < LEAST_VISIBLE * group.whole as f64)
+            .any(|(group, &left)| (left as f64) < least * group.whole as f64)
     }
 
     /// Paints a shape over what is there, as the group after the last one; tells its pixels.
@@ -246,7 +300,8 @@ impl Scene {
     }
 
     fn add_grain(&mut self, rng: &mut ChaCha8Rng) {
-        if let Ok(noise) = Normal::new(0.0, rng.random_range(1.0..6.0_f32)) {
+        let most = if self.plain { PLAIN_GRAIN } else { GRAIN };
+        if let Ok(noise) = Normal::new(0.0, rng.random_range(1.0..most)) {
             for value in &mut self.image.pixels {
                 let grain: f32 = noise.sample(rng);
                 *value = (f32::from(*value) + grain).round().clamp(0.0, 255.0) as u8;
@@ -264,6 +319,49 @@ impl Scene {
     }
 }
 
+/// A smooth background.
+fn background(width: usize, height: usize, rng: &mut ChaCha8Rng) -> RgbImage {
+    let backdrop = Backdrop::draw(rng);
+    let mut image = RgbImage::new(width, height);
+    for y in 0..height {
+        let row = image.row_mut(y).as_chunks_mut::<3>().0;
+        for (x, pixel) in row.iter_mut().enumerate() {
+            let place = [(x, width), (y, height)].map(|(v, side)| (v as f32 + 0.5) / side as f32);
+            *pixel = backdrop.colour(place[0], place[1]).map(|v| v.round() as u8);
+        }
+    }
+    image
+}
+
+/// The wavy regions that plain pictures have behind their objects.
+fn plain_background(width: usize, height: usize, rng: &mut ChaCha8Rng) -> RgbImage {
+    let mut labels = vec![0; width * height];
+    Regions::draw((width, height), REGIONS.len(), true, rng).paint((width, height), &mut labels)
+}
+
+/// The plain picture of one object: `side` pixels square.
+pub(crate) fn plain_object(
+    side: usize,
+    shape: Shape,
+    texture: Texture,
+    rng: &mut ChaCha8Rng,
+) -> RgbImage {
+    let mut scene = Scene::on(plain_background(side, side, rng), true);
+    let size = side as f32;
+    let radius = size * rng.random_range(0.33..0.45_f32);
+    let centre = [0, 1].map(|_| rng.random_range(0.8 * radius..size - 0.8 * radius));
+    let figure = Figure::draw_plain(
+        (shape, texture),
+        centre,
+        radius,
+        scene.colour_at(centre),
+        rng,
+    );
+    scene.paint(&figure);
+    scene.add_grain(rng);
+    scene.image
+}
+
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng;
@@ -275,7 +373,13 @@ mod tests {
         let mut hidden = 0;
         for seed in 0..20 {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            let scene = Scene::draw(96, 80, 4, 8, seed % 4 == 0, &mut rng);
+            let content = Content {
+                classes: 4,
+                objects: 8,
+                crowd: seed % 4 == 0,
+                plain: false,
+            };
+            let scene = Scene::draw(96, 80, content, &mut rng);
             assert!(!scene.groups.is_empty());
             for group in &scene.groups {
                 assert!(
@@ -286,5 +390,27 @@ mod tests {
             }
         }
         assert!(hidden > 5, "{hidden}");
+    }
+
+    #[test]
+    fn plain_objects_are_large_and_show_for_the_most_part() {
+        let content = Content {
+            classes: 8,
+            objects: 3,
+            crowd: false,
+            plain: true,
+        };
+        let mut objects = 0;
+        for seed in 0..30 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let scene = Scene::draw(64, 64, content, &mut rng);
+            assert!((1..=3).contains(&scene.groups.len()));
+            objects += scene.groups.len();
+            for group in &scene.groups {
+                assert!(!group.crowd && group.visible > 60, "{group:?}");
+                assert!(10 * group.visible >= 7 * group.whole, "{group:?}");
+            }
+        }
+        assert!(objects > 75, "{objects} of 90 found a place");
     }
 }

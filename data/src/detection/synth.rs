@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::scene::Scene;
+use super::scene::{Content, Scene};
 use super::trace::trace;
 use crate::codec::write_png;
 use crate::dataset::sample_seed;
@@ -33,6 +33,9 @@ pub struct SynthDetectionConfig {
     pub classes: usize,
     /// Objects in a picture at most, crowds not counted.
     pub max_objects: usize,
+    /// Easy pictures, for small models and short training: square, each with 1 to `max_objects` large objects
+    /// that stand out from wavy regions, none of them a crowd, each shape with a texture of its own.
+    pub plain: bool,
     /// Seed; the same seed draws the same files.
     pub seed: u64,
 }
@@ -45,6 +48,7 @@ impl Default for SynthDetectionConfig {
             size: 192,
             classes: 4,
             max_objects: 6,
+            plain: false,
             seed: 0,
         }
     }
@@ -199,19 +203,9 @@ fn draw_part(
         .map(|number| {
             let seed = sample_seed(config.seed, part as u64, number as u64);
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            let other = (config.size as f64 * rng.random_range(0.65..1.0)) as usize;
-            let (width, height) = if rng.random() {
-                (config.size, other)
-            } else {
-                (other, config.size)
-            };
-            let objects = if rng.random_ratio(1, EMPTY_EVERY) {
-                0
-            } else {
-                rng.random_range(1..=config.max_objects)
-            };
-            let crowd = objects > 0 && rng.random_ratio(1, CROWD_EVERY);
-            let scene = Scene::draw(width, height, config.classes, objects, crowd, &mut rng);
+            let (width, height) = sides(config, &mut rng);
+            let content = content(config, &mut rng);
+            let scene = Scene::draw(width, height, content, &mut rng);
             let image = ImageRecord {
                 id: 2 * number + part + 1,
                 file_name: format!("{number:06}.png"),
@@ -245,6 +239,33 @@ fn draw_part(
         })
         .collect();
     Ok(file)
+}
+
+fn sides(config: &SynthDetectionConfig, rng: &mut ChaCha8Rng) -> (usize, usize) {
+    if config.plain {
+        return (config.size, config.size);
+    }
+    let other = (config.size as f64 * rng.random_range(0.65..1.0)) as usize;
+    if rng.random() {
+        (config.size, other)
+    } else {
+        (other, config.size)
+    }
+}
+
+fn content(config: &SynthDetectionConfig, rng: &mut ChaCha8Rng) -> Content {
+    let empty = !config.plain && rng.random_ratio(1, EMPTY_EVERY);
+    let objects = if empty {
+        0
+    } else {
+        rng.random_range(1..=config.max_objects)
+    };
+    Content {
+        classes: config.classes,
+        objects,
+        crowd: !config.plain && objects > 0 && rng.random_ratio(1, CROWD_EVERY),
+        plain: config.plain,
+    }
 }
 
 /// The annotation of a group of the scene, its own id left open.

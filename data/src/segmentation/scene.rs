@@ -1,21 +1,13 @@
 //! Made-up pictures in which every pixel has a class: a few wavy regions with objects in front of them.
 
 use rand::Rng;
-use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use crate::detection::Scene;
-use crate::draw::{Shape, Texture, contrasting};
+use crate::draw::{GRAIN, PLAIN_GRAIN, Shape};
 use crate::image::RgbImage;
-
-/// Regions, each told by its texture: colours, scale and direction change from picture to picture.
-pub(super) const REGIONS: [(Texture, &str); 4] = [
-    (Texture::Plain, "sky"),
-    (Texture::Waves, "water"),
-    (Texture::Checks, "field"),
-    (Texture::Dots, "sand"),
-];
+use crate::region::{REGIONS, Regions};
 
 /// Most classes: all regions and all shapes.
 pub(super) const MOST_CLASSES: usize = REGIONS.len() + Shape::ALL.len();
@@ -42,90 +34,34 @@ pub(super) struct LabelledScene {
     pub labels: Vec<u8>,
 }
 
-/// One region as it looks in one picture.
-struct Region {
-    class: u8,
-    texture: Texture,
-    colours: [[f32; 3]; 2],
-    turn: [f32; 2],
-    period: f32,
-    phase: [f32; 2],
-    /// Its lower border: height and slope, then size, length and start of two waves.
-    border: [f32; 2],
-    waves: [[f32; 3]; 2],
-}
-
-impl Region {
-    fn draw(class: usize, border: f32, side: f32, rng: &mut ChaCha8Rng) -> Self {
-        let angle = rng.random_range(0.0..std::f32::consts::TAU);
-        Self {
-            class: class as u8 + 1,
-            texture: REGIONS[class].0,
-            colours: contrasting(rng),
-            turn: [angle.cos(), angle.sin()],
-            period: (side * rng.random_range(0.05..0.1_f32)).max(4.0),
-            phase: [rng.random(), rng.random()],
-            border: [border, rng.random_range(-0.15..0.15)],
-            waves: [0.05, 0.02].map(|size| {
-                [
-                    size * rng.random::<f32>(),
-                    rng.random_range(0.6..3.0),
-                    rng.random(),
-                ]
-            }),
-        }
-    }
-
-    /// Height of the lower border at a column, both in shares of the picture's sides.
-    fn bottom(&self, x: f32) -> f32 {
-        let waves = self.waves.iter().map(|[size, length, start]| {
-            size * ((x * length + start) * std::f32::consts::TAU).sin()
-        });
-        self.border[0] + self.border[1] * (x - 0.5) + waves.sum::<f32>()
-    }
-
-    fn colour(&self, x: f32, y: f32) -> [f32; 3] {
-        let [cos, sin] = self.turn;
-        let (u, v) = (
-            (x * cos + y * sin) / self.period + self.phase[0],
-            (y * cos - x * sin) / self.period + self.phase[1],
-        );
-        let share = self.texture.share(u, v, 1.0 / self.period);
-        let [fill, pattern] = self.colours;
-        [0, 1, 2].map(|c| fill[c] + share * (pattern[c] - fill[c]))
-    }
+/// What a picture is to show.
+#[derive(Clone, Copy)]
+pub(super) struct LabelledContent {
+    /// How many classes there are: the first regions and shapes.
+    pub classes: usize,
+    /// Objects at most.
+    pub objects: usize,
+    /// Whether there is a rim without a class.
+    pub rim: bool,
+    /// Whether the picture is an easy one.
+    pub plain: bool,
 }
 
 impl LabelledScene {
-    /// Draws a picture of the first regions and shapes that make so many classes, with up to `objects` objects
-    /// and a rim without a class where asked.
+    /// Draws a picture.
     pub(super) fn draw(
         (width, height): (usize, usize),
-        classes: usize,
-        objects: usize,
-        rim: bool,
+        content: LabelledContent,
         rng: &mut ChaCha8Rng,
     ) -> Self {
-        let regions = Self::draw_regions((width, height), region_count(classes), rng);
-        let mut image = RgbImage::new(width, height);
+        let LabelledContent { classes, plain, .. } = content;
+        let backdrop = Regions::draw((width, height), region_count(classes), plain, rng);
         let mut labels = vec![0; width * height];
-        for y in 0..height {
-            let row = image.row_mut(y).as_chunks_mut::<3>().0;
-            for x in 0..width {
-                let [right, down] = [x, y].map(|v| v as f32 + 0.5);
-                let place = [right / width as f32, down / height as f32];
-                let region = regions
-                    .iter()
-                    .find(|region| place[1] < region.bottom(place[0]))
-                    .unwrap_or(&regions[regions.len() - 1]);
-                row[x] = region.colour(right, down).map(|v| v.round() as u8);
-                labels[y * width + x] = region.class;
-            }
-        }
+        let image = backdrop.paint((width, height), &mut labels);
         let things = classes - region_count(classes);
-        let mut scene = Scene::on(image);
+        let mut scene = Scene::on(image, plain);
         if things > 0 {
-            for _ in 0..objects {
+            for _ in 0..content.objects {
                 scene.add_object(things, rng);
             }
         }
@@ -139,32 +75,11 @@ impl LabelledScene {
             image: scene.image,
             labels,
         };
-        if rim {
+        if content.rim {
             drawn.cover_rim(rng);
         }
-        drawn.add_grain(rng);
+        drawn.add_grain(if plain { PLAIN_GRAIN } else { GRAIN }, rng);
         drawn
-    }
-
-    /// Two or three regions from top to bottom, none twice; the only one where there is one.
-    fn draw_regions(
-        (width, height): (usize, usize),
-        regions: usize,
-        rng: &mut ChaCha8Rng,
-    ) -> Vec<Region> {
-        let mut order: Vec<usize> = (0..regions).collect();
-        order.shuffle(rng);
-        order.truncate(rng.random_range(2..=3));
-        let share = 1.0 / order.len() as f32;
-        let side = width.min(height) as f32;
-        order
-            .iter()
-            .enumerate()
-            .map(|(place, &class)| {
-                let border = share * (place as f32 + rng.random_range(0.75..1.25_f32));
-                Region::draw(class, border, side, rng)
-            })
-            .collect()
     }
 
     /// A dark bar without a class along one edge, as scanned pictures have.
@@ -183,8 +98,8 @@ impl LabelledScene {
         }
     }
 
-    fn add_grain(&mut self, rng: &mut ChaCha8Rng) {
-        if let Ok(noise) = Normal::new(0.0, rng.random_range(1.0..6.0_f32)) {
+    fn add_grain(&mut self, most: f32, rng: &mut ChaCha8Rng) {
+        if let Ok(noise) = Normal::new(0.0, rng.random_range(1.0..most)) {
             for value in &mut self.image.pixels {
                 let grain: f32 = noise.sample(rng);
                 *value = (f32::from(*value) + grain).round().clamp(0.0, 255.0) as u8;
@@ -219,7 +134,13 @@ mod tests {
         let mut pixels = [0_usize; 7];
         for seed in 0..30 {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            let scene = LabelledScene::draw((96, 72), 6, 5, seed % 3 == 0, &mut rng);
+            let content = LabelledContent {
+                classes: 6,
+                objects: 5,
+                rim: seed % 3 == 0,
+                plain: false,
+            };
+            let scene = LabelledScene::draw((96, 72), content, &mut rng);
             let unlabelled = scene.labels.iter().filter(|&&label| label == 0).count();
             assert_eq!(unlabelled > 0, seed % 3 == 0, "{seed}");
             assert!(unlabelled * 8 < scene.labels.len());
@@ -240,7 +161,13 @@ mod tests {
     fn labels_follow_what_is_drawn() {
         // With one region and no object there is one class.
         let mut rng = ChaCha8Rng::seed_from_u64(3);
-        let scene = LabelledScene::draw((64, 64), 1, 4, false, &mut rng);
+        let content = LabelledContent {
+            classes: 1,
+            objects: 4,
+            rim: false,
+            plain: false,
+        };
+        let scene = LabelledScene::draw((64, 64), content, &mut rng);
         assert!(scene.labels.iter().all(|&label| label == 1));
         assert_eq!(scene.image.pixels.len(), 3 * 64 * 64);
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::label_file::write_label_png;
 use super::pairs::SegmentationSource;
-use super::scene::{LabelledScene, MOST_CLASSES, class_names};
+use super::scene::{LabelledContent, LabelledScene, MOST_CLASSES, class_names};
 use crate::codec::write_jpeg;
 use crate::dataset::sample_seed;
 use crate::error::DataError;
@@ -31,6 +31,9 @@ pub struct SynthSegmentationConfig {
     pub classes: usize,
     /// Objects in a picture at most.
     pub max_objects: usize,
+    /// Easy pictures, for small models and short training: square, regions of little contrast, 1 to
+    /// `max_objects` large objects that stand out from them, each shape with a texture of its own, and no rim.
+    pub plain: bool,
     /// Seed; the same seed draws the same files.
     pub seed: u64,
 }
@@ -43,6 +46,7 @@ impl Default for SynthSegmentationConfig {
             size: 192,
             classes: 8,
             max_objects: 5,
+            plain: false,
             seed: 0,
         }
     }
@@ -170,15 +174,30 @@ fn draw_one(
     config: &SynthSegmentationConfig,
 ) -> Result<[usize; 2], DataError> {
     let mut rng = ChaCha8Rng::seed_from_u64(sample_seed(config.seed, part, number as u64));
-    let other = (config.size as f64 * rng.random_range(0.65..1.0)) as usize;
-    let size = if rng.random() {
-        (config.size, other)
+    let (size, content) = if config.plain {
+        let content = LabelledContent {
+            classes: config.classes,
+            objects: rng.random_range(config.max_objects.min(1)..=config.max_objects),
+            rim: false,
+            plain: true,
+        };
+        ((config.size, config.size), content)
     } else {
-        (other, config.size)
+        let other = (config.size as f64 * rng.random_range(0.65..1.0)) as usize;
+        let size = if rng.random() {
+            (config.size, other)
+        } else {
+            (other, config.size)
+        };
+        let content = LabelledContent {
+            classes: config.classes,
+            objects: rng.random_range(0..=config.max_objects),
+            rim: rng.random_ratio(1, RIM_EVERY),
+            plain: false,
+        };
+        (size, content)
     };
-    let objects = rng.random_range(0..=config.max_objects);
-    let rim = rng.random_ratio(1, RIM_EVERY);
-    let scene = LabelledScene::draw(size, config.classes, objects, rim, &mut rng);
+    let scene = LabelledScene::draw(size, content, &mut rng);
     let picture = source.images.join(format!("{number:06}.jpg"));
     write_jpeg(&scene.image, &picture, QUALITY)?;
     let labels = source.labels.join(format!("{number:06}.png"));

@@ -238,12 +238,39 @@ fn synth(root: &Path) -> SynthDetectionConfig {
         size: 96,
         classes: 5,
         max_objects: 6,
+        plain: false,
         seed: 4,
     };
     let summary = synth_detection(root, &config).unwrap();
     assert_eq!((summary.pictures, summary.classes.len()), (60, 5));
     assert!(summary.objects > 100 && summary.crowds > 0, "{summary:?}");
     config
+}
+
+#[test]
+fn plain_pictures_are_square_and_have_objects_but_no_crowds() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = SynthDetectionConfig {
+        pictures: 60,
+        val_pictures: 1,
+        size: 64,
+        max_objects: 3,
+        plain: true,
+        ..SynthDetectionConfig::default()
+    };
+    let summary = synth_detection(dir.path(), &config).unwrap();
+    assert_eq!(summary.crowds, 0);
+    let transform = DetectionTrainTransform {
+        scale: [1.0, 1.0],
+        ..DetectionTrainTransform::new(64)
+    };
+    let set = DetectionDataset::open_train(&part(dir.path(), "train"), &transform, true).unwrap();
+    // Pictures without objects would have been left out.
+    assert_eq!(set.len(), 60);
+    for sample in epoch(&Arc::new(set), 1, 1) {
+        assert_eq!((sample.image.width, sample.image.height), (64, 64));
+        assert!((1..=3).contains(&sample.instances.len()));
+    }
 }
 
 fn part(root: &Path, split: &str) -> DetectionSource {

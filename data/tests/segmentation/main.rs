@@ -10,10 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use deepmim_data::{
-    DataError, Dataset, IGNORED, Loader, LoaderConfig, RgbImage, SegmentationCheckOptions,
-    SegmentationData, SegmentationDataset, SegmentationEvalTransform, SegmentationLabels,
-    SegmentationSample, SegmentationSource, SegmentationTrainTransform, SynthSegmentationConfig,
-    synth_segmentation, write_label_png,
+    DataError, Dataset, IGNORED, Loader, LoaderConfig, Orientation, RgbImage,
+    SegmentationCheckOptions, SegmentationData, SegmentationDataset, SegmentationEvalTransform,
+    SegmentationLabels, SegmentationSample, SegmentationSource, SegmentationTrainTransform,
+    SynthSegmentationConfig, decode_file, synth_segmentation, write_label_png,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -314,6 +314,25 @@ fn a_recipe_opens_both_parts() {
     assert!(refused("prefetch", json!(0)).contains("data.prefetch"));
     let wrong = refused("train_transform", json!({"size": 4}));
     assert!(wrong.starts_with("data.train_transform.size: 4"));
+}
+
+#[test]
+fn plain_pictures_are_square_and_have_no_rim() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = SynthSegmentationConfig {
+        pictures: 20,
+        val_pictures: 1,
+        size: 64,
+        plain: true,
+        ..SynthSegmentationConfig::default()
+    };
+    let drawn = synth_segmentation(dir.path(), &config).unwrap();
+    assert!(drawn.unlabelled.abs() < f64::EPSILON);
+    for number in 0..20 {
+        let picture = drawn.train.images.join(format!("{number:06}.jpg"));
+        let picture = decode_file(&picture, Orientation::Ignore).unwrap();
+        assert_eq!((picture.width, picture.height), (64, 64));
+    }
 }
 
 #[test]

@@ -267,6 +267,13 @@ fn what_cannot_be_compared_is_told() {
         "{told}"
     );
 
+    // A run does not go on from other weights than it started from.
+    let other_start = [
+        "finetune", &recipe, "--data", "data", "--out", "other", "--resume", "--init", "two",
+    ];
+    let message = fails(at, 1, &other_start);
+    assert!(message.contains("started from random weights"), "{message}");
+
     // Bare files of predictions are compared like runs.
     std::fs::copy(at.join("one/eval/predictions.csv"), at.join("bare.csv")).unwrap();
     let told = run(at, &["compare", "one", "bare.csv", "--format", "md"]);

@@ -164,10 +164,7 @@ fn show_plan(plan: &Plan, fast: bool) -> Result<(), Failure> {
         column.set_cell_alignment(CellAlignment::Right);
     }
     print_text(&table)?;
-    let side = format!(
-        "{} side by side with {} threads each",
-        plan.jobs, plan.threads
-    );
+    let side = plan.sharing();
     if fast {
         print_text(&side)?;
     } else {

@@ -263,6 +263,18 @@ impl Plan {
         Ok(recipe)
     }
 
+    /// How cells share the machine, in words.
+    pub fn sharing(&self) -> String {
+        let threads = match self.threads {
+            1 => "1 thread".to_owned(),
+            several => format!("{several} threads"),
+        };
+        match self.jobs {
+            1 => format!("one at a time with {threads}"),
+            jobs => format!("{jobs} side by side with {threads} each"),
+        }
+    }
+
     /// The cell of this name.
     pub fn find(&self, id: &str) -> anyhow::Result<usize> {
         let place = self.cells.iter().position(|cell| cell.id == id);

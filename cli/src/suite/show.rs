@@ -38,10 +38,9 @@ impl Show {
             done,
         };
         show.say(&format!(
-            "{} cells, {done} finished; {} side by side with {} threads each",
+            "{} cells, {done} finished; {}",
             plan.cells.len(),
-            plan.jobs,
-            plan.threads
+            plan.sharing()
         ));
         show
     }

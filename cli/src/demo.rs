@@ -45,7 +45,7 @@ const SETS: [(&str, &str); 3] = [
     ),
     (
         "segmentation",
-        "--plain --pictures 3000 --val-pictures 200 --classes 6 --max-objects 3 --size 64",
+        "--plain --pictures 1800 --val-pictures 200 --classes 5 --max-objects 3 --size 64",
     ),
 ];
 

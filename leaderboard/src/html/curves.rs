@@ -74,7 +74,7 @@ impl Curves {
 
 impl Reconstructions {
     fn read(run: &RunFacts) -> Result<Self, HtmlError> {
-        let title = format!("{} ({})", run.system, run.path.display());
+        let title = format!("{} ({})", run.system, file_name(&run.path));
         let read = |path: &std::path::PathBuf| {
             let alt = format!("Reconstruction by {}: {}", run.system, file_name(path));
             Picture::read(path, alt)

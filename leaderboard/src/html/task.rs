@@ -4,7 +4,6 @@ use super::HtmlError;
 use super::classes::Classes;
 use super::examples::Grid;
 use super::legend::Legend;
-use super::numbers;
 use super::precision_recall;
 use super::ranking::standings;
 use super::summary::Marks;
@@ -19,8 +18,6 @@ pub struct Section {
     pub name: String,
     /// The ground truth in a few words.
     pub data: String,
-    /// Validation pictures.
-    pub pictures: String,
     /// Binds the ground truth.
     pub truth_sha256: String,
     /// Systems across.
@@ -60,7 +57,6 @@ impl Section {
             anchor: anchor(place),
             name: task.name.clone(),
             data: task.data.clone(),
-            pictures: numbers::grouped(task.pictures as u64),
             truth_sha256: task.truth_sha256.clone(),
             systems: task.systems.iter().map(|s| s.system.clone()).collect(),
             marks: Marks::of(metrics.iter().flat_map(|row| &row.cells)),

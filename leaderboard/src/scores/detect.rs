@@ -77,9 +77,9 @@ pub(super) fn score(
     let bootstrap =
         bootstrap(size, config, resample, progress)?.with_methods(CocoResampler::INTERVALS);
     let categories = boxes[0].curves.categories_scores();
-    let mut columns = columns("box", "AP-box");
+    let mut columns = columns("box");
     if any_masks {
-        columns.extend(self::columns("mask", "AP-mask"));
+        columns.extend(self::columns("mask"));
     }
     Ok(Scored {
         columns,
@@ -140,13 +140,12 @@ fn annotation_file<'a>(entries: &[&'a Entry]) -> Result<&'a Path, LeaderboardErr
 }
 
 /// The resampler's metrics; a key is "box_ap", "box_ap50" and so on.
-fn columns(of: &str, title: &str) -> Vec<Column> {
+fn columns(of: &str) -> Vec<Column> {
     CocoResampler::METRICS
         .into_iter()
         .map(|metric| {
             let key = format!("{of}_{}", metric.to_lowercase());
-            let part = metric.trim_start_matches("AP");
-            Column::percent(&key, &format!("{title}{part}"), metric == "AP")
+            Column::percent(&key, &format!("{metric}-{of}"), metric == "AP")
         })
         .collect()
 }

@@ -10,8 +10,8 @@ use segmentation::SegmentedPicture;
 
 use super::{Album, chosen, enlarged, enlarged_map, enlargement};
 
-/// How much of a class's colour lies over the picture.
-const OPACITY: f64 = 0.5;
+/// How much of a class's colour lies over the picture: enough to tell classes on colourful ones.
+const OPACITY: f64 = 0.7;
 
 /// Collects the examples of a segmentor's evaluation.
 pub struct RegionExamples<'a> {

@@ -71,9 +71,9 @@ Several runs of one name on one task are trainings with several seeds: their mea
     Compare(CompareArgs),
     /// Run checkpoints × tasks × seeds, resume what was interrupted, and compare
     #[command(after_help = "Examples:
-  deepmim suite configs/suites/mini.toml --dry-run
-  deepmim suite configs/suites/mini.toml
-  deepmim suite configs/suites/mini.toml --only deepmim.detection.s0
+  deepmim suite configs/suites/cifar10_coco_mini.toml --dry-run
+  deepmim suite configs/suites/cifar10_coco_mini.toml
+  deepmim suite configs/suites/cifar10_coco_mini.toml --only deepmim.coco_mini_detection.s0
 What is finished is skipped; the same command goes on after any interruption.")]
     Suite(SuiteArgs),
     /// Look into, convert and compare checkpoint files

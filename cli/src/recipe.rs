@@ -124,23 +124,7 @@ impl RecipeText {
 
     /// Every value by its dotted path, as TOML.
     pub fn flat(&self) -> BTreeMap<String, String> {
-        fn walk(prefix: &str, table: &Table, out: &mut BTreeMap<String, String>) {
-            for (key, value) in table {
-                let path = match prefix {
-                    "" => key.clone(),
-                    prefix => format!("{prefix}.{key}"),
-                };
-                match value {
-                    Value::Table(inner) => walk(&path, inner, out),
-                    value => {
-                        out.insert(path, value.to_string());
-                    }
-                }
-            }
-        }
-        let mut out = BTreeMap::new();
-        walk("", &self.table, &mut out);
-        out
+        leaderboard::flat_values(&self.table)
     }
 
     /// One section, typed, whatever the others hold.

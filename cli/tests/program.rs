@@ -242,7 +242,7 @@ fn help_and_completions_need_no_model() {
 #[test]
 fn every_recipe_is_sound() {
     let mut recipes = walk(&root().join("configs"));
-    recipes.retain(|path| path.ends_with(".toml"));
+    recipes.retain(|path| path.ends_with(".toml") && !path.contains("/suites/"));
     assert!(recipes.len() >= 18, "{recipes:?}");
     let folder = tempfile::tempdir().unwrap();
     for recipe in recipes {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use support::{deepmim, draw, fails, run, smoke};
+use support::{deepmim, draw, fails, root, run, smoke};
 
 /// Draws a small set for every task.
 fn draw_all(folder: &Path) {
@@ -278,4 +278,21 @@ fn what_cannot_be_compared_is_told() {
     std::fs::copy(at.join("one/eval/predictions.csv"), at.join("bare.csv")).unwrap();
     let told = run(at, &["compare", "one", "bare.csv", "--format", "md"]);
     assert!(told.contains("| bare"), "{told}");
+}
+
+/// The suites in `configs/` can be planned: their recipes are there and their keys are known.
+#[test]
+fn every_suite_is_sound() {
+    let folder = root().join("configs/suites");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path().display().to_string();
+        let plan = run(&root(), &["suite", &path, "--dry-run", "--fast"]);
+        assert!(
+            plan.contains("to do") || plan.contains("finished"),
+            "{path}: {plan}"
+        );
+        seen += 1;
+    }
+    assert!(seen > 0);
 }

@@ -9,7 +9,8 @@ use deepmim_eval::coco::{
     CocoResampler, Geometry, GroundTruth, IouType, Params, ResultsFile, match_images,
 };
 use deepmim_eval::{
-    Bootstrap, BootstrapConfig, BootstrapSize, EvalError, IntervalMethod, Strictness, bootstrap,
+    Bootstrap, BootstrapConfig, BootstrapSize, ClassOverlap, EvalError, ImageOverlaps,
+    IntervalMethod, Strictness, bootstrap,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,6 +22,14 @@ const SETS: u64 = 300;
 const MANY: usize = 40_000;
 /// Categories of objects.
 const CATEGORIES: usize = 5;
+/// Classes of regions.
+const CLASSES: usize = 60;
+/// What is tried where resampling moves a score.
+const METHODS: [IntervalMethod; 3] = [
+    IntervalMethod::Percentile,
+    IntervalMethod::Basic,
+    IntervalMethod::BiasCorrected,
+];
 
 fn config(seed: u64) -> BootstrapConfig {
     BootstrapConfig {
@@ -171,12 +180,7 @@ fn average_precision(images: usize, gain: f64) -> Result<(), EvalError> {
         system.scores(&vec![1; MANY], &mut scores);
         *truth = scores[0];
     }
-    let mut tallies = [
-        IntervalMethod::Percentile,
-        IntervalMethod::Basic,
-        IntervalMethod::BiasCorrected,
-    ]
-    .map(|method| (method, Tally::default()));
+    let mut tallies = METHODS.map(|method| (method, Tally::default()));
     for set in 0..SETS {
         let systems = resamplers(images, gain, 9000 + set)?;
         let size = BootstrapSize {
@@ -198,6 +202,79 @@ fn average_precision(images: usize, gain: f64) -> Result<(), EvalError> {
     Ok(())
 }
 
+/// Pictures of a few regions each, and how two segmentors label them. Class k is `1 / (k + 1)` as frequent as
+/// the first and the rarer the harder; the second segmentor is better by `gain`.
+fn overlaps(
+    images: usize,
+    gain: f64,
+    rng: &mut ChaCha8Rng,
+) -> Result<[ImageOverlaps; 2], EvalError> {
+    let frequencies: Vec<f64> = (0..CLASSES).map(|class| 1.0 / (class + 1) as f64).collect();
+    let all: f64 = frequencies.iter().sum();
+    let mut systems = [ImageOverlaps::new(CLASSES), ImageOverlaps::new(CLASSES)];
+    for _ in 0..images {
+        let ease: f64 = rng.random();
+        let mut classes: Vec<usize> = (0..rng.random_range(2..=5))
+            .map(|_| {
+                let mut left = all * rng.random::<f64>();
+                let drawn = frequencies.iter().position(|frequency| {
+                    left -= frequency;
+                    left < 0.0
+                });
+                drawn.unwrap_or(0)
+            })
+            .collect();
+        classes.sort_unstable();
+        classes.dedup();
+        for (system, overlaps) in systems.iter_mut().enumerate() {
+            let image: Vec<ClassOverlap> = classes
+                .iter()
+                .map(|&class| {
+                    let mean = 0.3 + 0.4 * ease + system as f64 * gain
+                        - 0.3 * class as f64 / CLASSES as f64;
+                    let share = (mean + 0.3 * (rng.random::<f64>() - 0.5)).clamp(0.0, 1.0);
+                    let labelled = 1000;
+                    ClassOverlap {
+                        class: class as u32,
+                        intersection: (share * labelled as f64) as u64,
+                        predicted: labelled,
+                        labelled,
+                    }
+                })
+                .collect();
+            overlaps.add(image)?;
+        }
+    }
+    Ok(systems)
+}
+
+fn mean_iou(images: usize, gain: f64) -> Result<(), EvalError> {
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let truth =
+        overlaps(MANY, gain, &mut rng)?.map(|system| system.scores(&vec![1; MANY]).mean_iou);
+    let mut tallies = METHODS.map(|method| (method, Tally::default()));
+    for set in 0..SETS {
+        let mut rng = ChaCha8Rng::seed_from_u64(7000 + set);
+        let systems = overlaps(images, gain, &mut rng)?;
+        let size = BootstrapSize {
+            images,
+            systems: 2,
+            metrics: 1,
+        };
+        let score = |system: usize, weights: &[u32], scores: &mut [f64]| {
+            scores[0] = systems[system].scores(weights).mean_iou;
+        };
+        let boot = bootstrap(size, &config(set), score, &|_, _| ())?;
+        for (method, tally) in &mut tallies {
+            tally.add(&boot.clone().with_method(0, *method), truth);
+        }
+    }
+    for (method, tally) in &tallies {
+        tally.print(&format!("mean IoU, {method:?}"), images, truth);
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), EvalError> {
     println!(
         "| score | images | % | difference | scores covered | differences covered | called significant |"
@@ -205,6 +282,15 @@ fn main() -> Result<(), EvalError> {
     println!("|---|---:|---:|---:|---:|---:|---:|");
     for (images, gain) in [(200, 0.0), (200, 0.05), (1000, 0.0), (1000, 0.05)] {
         top1(images, gain)?;
+    }
+    for (images, gain) in [
+        (100, 0.0),
+        (200, 0.0),
+        (200, 0.02),
+        (1000, 0.0),
+        (1000, 0.02),
+    ] {
+        mean_iou(images, gain)?;
     }
     for (images, gain) in [(200, 0.0), (200, 0.05), (1000, 0.0), (1000, 0.05)] {
         average_precision(images, gain)?;

@@ -23,8 +23,8 @@ const FREE: [&str; 13] = [
 /// Keys told by name; the others are counted.
 const TOLD: usize = 6;
 
-/// A recipe's keys and values that a result depends on.
-fn flat(recipe: &str) -> BTreeMap<String, String> {
+/// Every value of a recipe by its dotted path, as TOML.
+pub fn flat_values(recipe: &Table) -> BTreeMap<String, String> {
     fn walk(prefix: &str, table: &Table, out: &mut BTreeMap<String, String>) {
         for (key, value) in table {
             let path = match prefix {
@@ -33,18 +33,26 @@ fn flat(recipe: &str) -> BTreeMap<String, String> {
             };
             match value {
                 Value::Table(inner) => walk(&path, inner, out),
-                value if !FREE.contains(&path.as_str()) => {
+                value => {
                     out.insert(path, value.to_string());
                 }
-                _ => {}
             }
         }
     }
     let mut out = BTreeMap::new();
-    if let Ok(table) = recipe.parse::<Table>() {
-        walk("", &table, &mut out);
-    }
+    walk("", recipe, &mut out);
     out
+}
+
+/// A recipe's values that a result depends on.
+fn binding(recipe: &str) -> BTreeMap<String, String> {
+    let mut values = recipe
+        .parse::<Table>()
+        .as_ref()
+        .map(flat_values)
+        .unwrap_or_default();
+    values.retain(|key, _| !FREE.contains(&key.as_str()));
+    values
 }
 
 /// A sentence on what differs between the recipes of a task; none where nothing does. Data sets in other
@@ -52,7 +60,7 @@ fn flat(recipe: &str) -> BTreeMap<String, String> {
 pub(crate) fn differing_recipes(task: &str, recipes: &[(&str, &str)]) -> Option<String> {
     let flat: Vec<(&str, BTreeMap<String, String>)> = recipes
         .iter()
-        .map(|(system, recipe)| (*system, flat(recipe)))
+        .map(|(system, recipe)| (*system, binding(recipe)))
         .collect();
     let (first, base) = flat.first()?;
     let mut differences: BTreeMap<&str, String> = BTreeMap::new();

@@ -24,6 +24,7 @@ pub use board::{
     RunFacts, Score, SystemScores, TaskBoard,
 };
 pub use build::{BoardOptions, build};
+pub use differences::flat_values;
 pub use entry::{GivenTruth, Request};
 pub use error::LeaderboardError;
 pub use fingerprint::{classes_sha256, file_sha256, labels_sha256};

@@ -1,7 +1,8 @@
 //! How far a cell is, as its folder tells.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use deepmim_cli::RecipeText;
@@ -41,22 +42,18 @@ fn summary(folder: &Path) -> Option<Value> {
 }
 
 impl Plan {
-    fn recipe_path(&self, cell: &Cell) -> std::path::PathBuf {
+    /// A cell's recipe as it was last started with.
+    pub fn recipe_file(&self, cell: &Cell) -> PathBuf {
         self.out.join("recipes").join(format!("{}.toml", cell.id))
     }
 
-    /// A cell's recipe as it is started with.
-    pub fn recipe_file(&self, cell: &Cell) -> std::path::PathBuf {
-        self.recipe_path(cell)
-    }
-
     /// Everything that a cell's process says.
-    pub fn log_file(&self, cell: &Cell) -> std::path::PathBuf {
+    pub fn log_file(&self, cell: &Cell) -> PathBuf {
         self.out.join("logs").join(format!("{}.log", cell.id))
     }
 
     /// Why a cell failed when it was last tried.
-    pub fn failure_file(&self, cell: &Cell) -> std::path::PathBuf {
+    pub fn failure_file(&self, cell: &Cell) -> PathBuf {
         self.out.join("logs").join(format!("{}.failed", cell.id))
     }
 
@@ -85,13 +82,13 @@ impl Plan {
 
     /// A cell that began with another recipe is no cell of this suite.
     fn check_recipe(&self, cell: &Cell) -> anyhow::Result<()> {
-        let path = self.recipe_path(cell);
+        let path = self.recipe_file(cell);
         if !path.is_file() || !cell.folder.is_dir() {
             return Ok(());
         }
         let (had, now) = (binding(&RecipeText::read(&path)?), binding(&cell.recipe));
         for key in had.keys().chain(now.keys()) {
-            let value = |values: &std::collections::BTreeMap<String, String>| {
+            let value = |values: &BTreeMap<String, String>| {
                 values.get(key).map_or("not set", String::as_str).to_owned()
             };
             if had.get(key) != now.get(key) {
@@ -131,7 +128,7 @@ impl Plan {
 
     /// Writes down with which recipe a cell is started, and forgets an earlier failure.
     pub fn begin(&self, cell: &Cell) -> anyhow::Result<()> {
-        let path = self.recipe_path(cell);
+        let path = self.recipe_file(cell);
         let text = cell.recipe.to_toml()?;
         // Written beside and renamed, so that a kill leaves the old or the new one.
         let new = path.with_extension("toml.new");

@@ -194,7 +194,7 @@ fn resample(args: &ScoreCocoArgs, matched: &[Matches<'_>]) -> anyhow::Result<Opt
     };
     let bootstrap = bootstrap(size, &config, score, &|done, _| bar.set_position(done))?;
     bar.finish_and_clear();
-    Ok(Some(bootstrap.with_methods(CocoResampler::INTERVALS)))
+    Ok(Some(bootstrap.with_score_method(CocoResampler::INTERVALS)))
 }
 
 fn columns() -> Vec<Column> {

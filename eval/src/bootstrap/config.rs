@@ -49,6 +49,11 @@ impl Default for BootstrapConfig {
 /// A calibration error near 0 is hard for both: its intervals are to be read with care below some
 /// 2 %, or on few images.
 ///
+/// `examples/difference_coverage.rs` compares the methods for average precision and for mean IoU with many
+/// rare classes, and for differences (docs/RELIABILITY.md). Classification is read off percentiles, average
+/// precision with bias-corrected ends, mean IoU with basic ones, and every difference of these off
+/// percentiles.
+///
 /// BCa intervals would need every score with each image left out in turn, which costs more than
 /// the resamples where a score is an average precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

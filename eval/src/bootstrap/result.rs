@@ -60,6 +60,8 @@ pub struct Bootstrap {
     /// The same order; one number per resample each.
     samples: Vec<Vec<f64>>,
     methods: Vec<IntervalMethod>,
+    /// Those of differences.
+    difference_methods: Vec<IntervalMethod>,
 }
 
 impl Bootstrap {
@@ -77,6 +79,7 @@ impl Bootstrap {
             samples: (0..point.len()).map(column).collect(),
             point,
             methods: vec![IntervalMethod::default(); size.metrics],
+            difference_methods: vec![IntervalMethod::default(); size.metrics],
         }
     }
 
@@ -87,12 +90,14 @@ impl Bootstrap {
     #[must_use]
     pub fn with_method(mut self, metric: usize, method: IntervalMethod) -> Self {
         self.methods[metric] = method;
+        self.difference_methods[metric] = method;
         self
     }
 
-    /// Sets how all metrics' intervals are read off.
+    /// Sets how the intervals of all scores are read off, and leaves those of differences: what resampling
+    /// moves, it moves alike in two systems.
     #[must_use]
-    pub fn with_methods(mut self, method: IntervalMethod) -> Self {
+    pub fn with_score_method(mut self, method: IntervalMethod) -> Self {
         self.methods.fill(method);
         self
     }
@@ -128,6 +133,7 @@ impl Bootstrap {
             point,
             samples,
             methods: self.methods.clone(),
+            difference_methods: self.difference_methods.clone(),
         }
     }
 
@@ -159,12 +165,19 @@ impl Bootstrap {
         &self.samples[self.place(system, metric)]
     }
 
-    /// A score with its interval.
+    /// A score with its interval, which is widened to hold the score where resampling moved it further than
+    /// the interval is wide.
     pub fn interval(&self, system: usize, metric: usize) -> Interval {
         let value = self.value(system, metric);
+        let method = self.methods[metric];
         let samples = self.resampled(system, metric).iter().copied();
-        let defined = self.defined(metric, value, samples);
-        self.ends(value, &defined, self.shift(metric, value, &defined))
+        let defined = in_order(method, value, samples);
+        let mut interval = self.ends(value, &defined, shift(method, value, &defined));
+        if !interval.low.is_nan() {
+            interval.low = interval.low.min(value);
+            interval.high = interval.high.max(value);
+        }
+        interval
     }
 
     /// A system against another, this comparison taken alone.
@@ -175,8 +188,9 @@ impl Bootstrap {
             .iter()
             .zip(self.resampled(base, metric))
             .map(|(a, b)| a - b);
-        let defined = self.defined(metric, value, pairs);
-        let shift = self.shift(metric, value, &defined);
+        let method = self.difference_methods[metric];
+        let defined = in_order(method, value, pairs);
+        let shift = shift(method, value, &defined);
         let interval = self.ends(value, &defined, shift);
         let p_value = if interval.low.is_nan() {
             f64::NAN
@@ -235,33 +249,7 @@ impl Bootstrap {
         p_value <= 1.0 - self.confidence
     }
 
-    /// The defined resamples in ascending order, mirrored where the metric's method says so.
-    fn defined(&self, metric: usize, value: f64, samples: impl Iterator<Item = f64>) -> Vec<f64> {
-        let mut samples: Vec<f64> = samples
-            .map(|sample| match self.methods[metric] {
-                IntervalMethod::Percentile | IntervalMethod::BiasCorrected => sample,
-                IntervalMethod::Basic => 2.0 * value - sample,
-            })
-            .filter(|sample| !sample.is_nan())
-            .collect();
-        samples.sort_by(f64::total_cmp);
-        samples
-    }
-
-    /// By how many standard deviations of a normal distribution quantiles are shifted: twice the place of
-    /// the score among its resamples, where the metric's method corrects for that.
-    fn shift(&self, metric: usize, value: f64, sorted: &[f64]) -> f64 {
-        if self.methods[metric] != IntervalMethod::BiasCorrected || sorted.is_empty() {
-            return 0.0;
-        }
-        let below = sorted.partition_point(|&sample| sample < value);
-        let up_to = sorted.partition_point(|&sample| sample <= value);
-        // Ties count half; a score beyond all of its resamples would shift by infinity.
-        let share = (below + up_to + 1) as f64 / (2 * (sorted.len() + 1)) as f64;
-        2.0 * Normal::standard().inverse_cdf(share)
-    }
-
-    /// `shift` is [`Self::shift`]'s.
+    /// `shift` is that of [`shift`].
     fn ends(&self, value: f64, defined: &[f64], shift: f64) -> Interval {
         let resamples = self.resamples();
         let known = !value.is_nan() && defined.len() as f64 >= DEFINED * resamples as f64;
@@ -280,6 +268,32 @@ impl Bootstrap {
             undefined: resamples - defined.len(),
         }
     }
+}
+
+/// The defined resamples in ascending order, mirrored where the method says so.
+fn in_order(method: IntervalMethod, value: f64, samples: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut samples: Vec<f64> = samples
+        .map(|sample| match method {
+            IntervalMethod::Percentile | IntervalMethod::BiasCorrected => sample,
+            IntervalMethod::Basic => 2.0 * value - sample,
+        })
+        .filter(|sample| !sample.is_nan())
+        .collect();
+    samples.sort_by(f64::total_cmp);
+    samples
+}
+
+/// By how many standard deviations of a normal distribution quantiles are shifted: twice the place of the
+/// score among its resamples, where the method corrects for that.
+fn shift(method: IntervalMethod, value: f64, sorted: &[f64]) -> f64 {
+    if method != IntervalMethod::BiasCorrected || sorted.is_empty() {
+        return 0.0;
+    }
+    let below = sorted.partition_point(|&sample| sample < value);
+    let up_to = sorted.partition_point(|&sample| sample <= value);
+    // Ties count half; a score beyond all of its resamples would shift by infinity.
+    let share = (below + up_to + 1) as f64 / (2 * (sorted.len() + 1)) as f64;
+    2.0 * Normal::standard().inverse_cdf(share)
 }
 
 /// Linear interpolation between the two nearest of the sorted samples (Hyndman and Fan's type 7).

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::evaluate::SegmentationResult;
 use crate::bootstrap::{
-    Bootstrap, BootstrapConfig, BootstrapSize, ClassOverlap, ImageOverlaps, bootstrap,
+    Bootstrap, BootstrapConfig, BootstrapSize, ClassOverlap, ImageOverlaps, IntervalMethod,
+    bootstrap,
 };
 use crate::error::EvalError;
 
@@ -61,5 +62,6 @@ pub fn bootstrap_segmentation(
         let found = systems[system].scores(weights);
         scores.copy_from_slice(&[found.mean_iou, found.mean_accuracy, found.pixel_accuracy]);
     };
-    bootstrap(size, config, score, progress)
+    // A resample lacks rare classes, which moves the mean over the others.
+    Ok(bootstrap(size, config, score, progress)?.with_score_method(IntervalMethod::Basic))
 }

@@ -75,7 +75,7 @@ pub(super) fn score(
         }
     };
     let bootstrap =
-        bootstrap(size, config, resample, progress)?.with_methods(CocoResampler::INTERVALS);
+        bootstrap(size, config, resample, progress)?.with_score_method(CocoResampler::INTERVALS);
     let categories = boxes[0].curves.categories_scores();
     let mut columns = columns("box");
     if any_masks {

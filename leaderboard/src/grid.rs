@@ -93,7 +93,8 @@ pub(crate) fn differences(board: &Board) -> Grid {
     for task in &board.tasks {
         for gap in &task.differences {
             let metric = &task.metrics[gap.metric];
-            let value = |value: f64| signed(value, metric.decimals);
+            // Differences are smaller than scores.
+            let value = |value: f64| signed(value, metric.decimals + 1);
             let verdict = match (gap.p_value.is_nan(), gap.significant) {
                 (true, _) => "undefined",
                 (_, true) => "significant",

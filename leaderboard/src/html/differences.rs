@@ -52,7 +52,8 @@ impl Row {
     /// None where the metric is not one of the task's.
     fn new(task: &TaskBoard, gap: &Gap) -> Option<Self> {
         let metric = task.metrics.get(gap.metric)?;
-        let decimals = metric.decimals;
+        // Differences are smaller than scores.
+        let decimals = metric.decimals + 1;
         let score = &gap.difference;
         let signed = |value| numbers::signed(value, decimals);
         let interval = match score.low.is_nan() || score.high.is_nan() {
@@ -67,7 +68,7 @@ impl Row {
             difference: signed(score.value),
             interval,
             seeds: score.seed_deviation.map_or_else(String::new, |deviation| {
-                format!("SD {} over seeds", numbers::number(deviation, decimals + 1))
+                format!("SD {} over seeds", numbers::number(deviation, decimals))
             }),
             p_value: p_text(gap.p_value),
             verdict: match (gap.significant, better) {

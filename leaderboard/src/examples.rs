@@ -6,7 +6,7 @@ use crate::board::{Answer, Example};
 use crate::record::{EvaluationRecord, ExampleRecord};
 
 /// Lines pictures up by name; each system's are those of its first evaluation that has any. Pictures that a
-/// single system has are shown too.
+/// single system has are shown too; those whose files were deleted are not.
 pub(crate) fn line_up(systems: &[Vec<(&Path, &EvaluationRecord)>]) -> Vec<Example> {
     let mut examples: Vec<Example> = Vec::new();
     for (place, evaluations) in systems.iter().enumerate() {
@@ -16,7 +16,8 @@ pub(crate) fn line_up(systems: &[Vec<(&Path, &EvaluationRecord)>]) -> Vec<Exampl
         let Some((folder, record)) = shown else {
             continue;
         };
-        for example in &record.examples {
+        let kept = |example: &&ExampleRecord| folder.join(&example.truth).is_file();
+        for example in record.examples.iter().filter(kept) {
             let at = match examples.iter().position(|known| known.name == example.name) {
                 Some(at) => at,
                 None => {
@@ -37,7 +38,11 @@ pub(crate) fn line_up(systems: &[Vec<(&Path, &EvaluationRecord)>]) -> Vec<Exampl
 
 fn answer(folder: &Path, example: &ExampleRecord) -> Answer {
     Answer {
-        picture: example.prediction.as_ref().map(|file| folder.join(file)),
+        picture: example
+            .prediction
+            .as_ref()
+            .map(|file| folder.join(file))
+            .filter(|path| path.is_file()),
         caption: example.caption.clone(),
         right: example.right,
     }

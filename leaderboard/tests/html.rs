@@ -132,7 +132,7 @@ fn the_best_is_bold_and_what_chance_explains_is_marked() {
     let differences = section(&page, "differences");
     assert_eq!(count(differences, ">better</td>"), 8);
     assert_eq!(count(differences, ">not significant</td>"), 4);
-    assert!(differences.contains("[−0.8, +3.3]") && differences.contains("&#60; 0.001"));
+    assert!(differences.contains("[−0.80, +3.30]") && differences.contains("&#60; 0.001"));
 }
 
 #[test]

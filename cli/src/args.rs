@@ -212,6 +212,9 @@ pub struct EvalArgs {
     /// Print the numbers as JSON
     #[arg(long)]
     pub json: bool,
+    /// Time a few batches, print as JSON how long the whole will take, and write nothing
+    #[arg(long, conflicts_with_all = ["out", "submission", "json"])]
+    pub estimate: bool,
 }
 
 /// `predict`.

@@ -296,3 +296,54 @@ fn every_suite_is_sound() {
     }
     assert!(seen > 0);
 }
+
+/// Weights that are trained already are evaluated and not trained, and seeds become one row.
+#[test]
+fn trained_weights_are_evaluated_and_seeds_are_means() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    draw(at);
+    let recipe = smoke("finetune.toml");
+    let once = ["finetune", &recipe, "--data", "data", "--out", "once"];
+    run(at, &once);
+    let suite = format!(
+        "out = \"o\"\nseeds = [0, 1]\nthreads = 2\n[[checkpoint]]\nname = \"random\"\n[[checkpoint]]\nname = \"trained\"\n[checkpoint.trained]\nclasses = {{ weights = \"once\" }}\n[[task]]\nname = \"classes\"\nrecipe = \"{recipe}\"\ndata = \"data\"\n"
+    );
+    std::fs::write(at.join("suite.toml"), suite).unwrap();
+    let plan = run(at, &["suite", "suite.toml", "--dry-run"]);
+    assert!(
+        plan.contains("trained.classes") && plan.contains("in all"),
+        "{plan}"
+    );
+    let told = run(at, &["suite", "suite.toml"]);
+    assert!(told.contains("of 2 seeds"), "{told}");
+    assert!(
+        !at.join("o/trained.classes/checkpoints").exists(),
+        "it was trained"
+    );
+    let number = |path: &Path, key: &str| -> f64 {
+        let text = std::fs::read_to_string(path).unwrap();
+        let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
+        summary[key].as_f64().unwrap()
+    };
+    let recorded = number(&at.join("once/eval/summary.json"), "top1");
+    assert_eq!(
+        number(&at.join("o/trained.classes/summary.json"), "top1"),
+        recorded
+    );
+    let mean = [0, 1].map(|seed| {
+        number(
+            &at.join(format!("o/random.classes.s{seed}/eval/summary.json")),
+            "top1",
+        )
+    });
+    let board = std::fs::read_to_string(at.join("o/leaderboard.json")).unwrap();
+    let board: serde_json::Value = serde_json::from_str(&board).unwrap();
+    let row = &board["tasks"][0]["systems"][0];
+    assert_eq!(
+        (row["system"].as_str(), row["seeds"].as_u64()),
+        (Some("random"), Some(2))
+    );
+    let shown = row["scores"][0]["value"].as_f64().unwrap();
+    assert!((shown - (mean[0] + mean[1]) / 2.0).abs() < 1e-9);
+}

@@ -9,6 +9,7 @@ use eval::BootstrapConfig;
 use indicatif::{ProgressBar, ProgressStyle};
 use leaderboard::{Board, BoardOptions, GivenTruth, Request};
 
+use crate::score::set_threads;
 use crate::suite::suite_requests;
 
 /// Compares what was asked for.
@@ -38,16 +39,6 @@ pub fn run(args: &CompareArgs) -> Result<(), Failure> {
             eprintln!("written: {}", path.display());
         }
         None => print_text(&text)?,
-    }
-    Ok(())
-}
-
-fn set_threads(threads: Option<usize>) -> anyhow::Result<()> {
-    if let Some(threads) = threads {
-        anyhow::ensure!(threads > 0, "--threads 0: use 1 or more");
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global()?;
     }
     Ok(())
 }

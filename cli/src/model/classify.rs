@@ -11,16 +11,16 @@ use data::{
 use deepmim_cli::{
     EvalArgs, Failure, FinetuneArgs, PredictArgs, RecipeText, RunArgs, print_json, print_text,
 };
-use engine::{BatchSource, EvaluateOptions, StepContext, StopFlag, Task, TaskError, Trainer};
+use engine::{BatchSource, EvaluateOptions, StepContext, Task, TaskError, Trainer};
 use leaderboard::Kind;
 use tch::{Device, nn};
 
-use crate::estimate::{Validation, estimate};
+use crate::estimate::{estimate, estimate_evaluation};
 use crate::examples::ClassExamples;
 use crate::experiment::ClassifyRecipe;
 use crate::outputs::evaluation_folder;
 use crate::record::{Setting, classes_truth, forget};
-use crate::session::{Batches, Session, ended, goes_on, prepare};
+use crate::session::{Batches, Session, ended, evaluate_options, goes_on, prepare};
 use crate::weights::Weights;
 
 /// File of a run with one class name a line, in class order.
@@ -58,26 +58,9 @@ fn train(
     {
         eprint!("{}", weights.initialise(&vs, &recipe.init)?);
     }
-    let options = EvaluateOptions {
-        device,
-        precision: config.precision,
-        batches: val.loader.batches(),
-        label: "evaluate".into(),
-        stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
-    };
+    let options = evaluate_options(device, config, &val)?;
     if args.estimate {
-        let validation = Validation {
-            source: Batches(&val.loader),
-            pictures: val.dataset.len(),
-            options: &options,
-        };
-        return estimate(
-            &vs,
-            &task,
-            config,
-            &Batches(&train.loader),
-            Some(validation),
-        );
+        return estimate(&vs, &task, config, &train, Some((&val, &options)));
     }
     let session = Session::open(args, name, device, recipe, config, init)?;
     let folder = session.run.path().to_owned();
@@ -117,14 +100,11 @@ pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
     check_classes(&recipe, &val, "validation")?;
     let model = Model::restore(&recipe, &args.weights)?;
     let out = evaluation_folder(args, model.weights.run.as_deref(), &text.name());
+    let options = evaluate_options(model.device, &recipe.trainer, &val)?;
+    if args.estimate {
+        return estimate_evaluation(&model.task, &val, &options);
+    }
     let files = Files::new(&out)?;
-    let options = EvaluateOptions {
-        device: model.device,
-        precision: recipe.trainer.precision,
-        batches: val.loader.batches(),
-        label: "evaluate".into(),
-        stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
-    };
     let names = class_list(val.dataset.classes());
     let seed = recipe.trainer.seed;
     let setting = Setting::new(&recipe, model.device, seed, Some(&model.weights))?;

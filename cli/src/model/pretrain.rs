@@ -28,7 +28,7 @@ pub fn train(recipe: &PretrainRecipe, name: &str, args: &RunArgs) -> Result<(), 
     let vs = nn::VarStore::new(device);
     let task = PretrainTask::new(&vs.root(), &recipe.model, config.optimizer.weight_decay())?;
     if args.estimate {
-        return estimate(&vs, &task, config, &Batches(&set.loader), None);
+        return estimate(&vs, &task, config, &set, None);
     }
     let session = Session::open(args, name, device, recipe, config, None)?;
     let folder = session.run.path().to_owned();

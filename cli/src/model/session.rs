@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use data::{Dataset, Loader};
+use data::{Dataset, LoadedSet, Loader};
 use deepmim_cli::{Failure, RecipeArgs, RecipeText, RunArgs, TestTimeArgs};
 use engine::{
-    BatchSource, Checkpoint, Environment, Existing, Outcome, RunDir, SampleBatch, StopFlag,
-    TrainerConfig,
+    BatchSource, Checkpoint, Environment, EvaluateOptions, Existing, Outcome, RunDir, SampleBatch,
+    StopFlag, TrainerConfig,
 };
 use leaderboard::Start;
 use serde::Serialize;
@@ -70,6 +70,21 @@ pub fn path_value(path: &std::path::Path) -> anyhow::Result<toml::Value> {
         .to_str()
         .with_context(|| format!("{} is not UTF-8, so no recipe can hold it", path.display()))?;
     Ok(text.into())
+}
+
+/// How a validation set is evaluated, in training and by `deepmim eval`.
+pub fn evaluate_options<D: Dataset + 'static>(
+    device: Device,
+    trainer: &TrainerConfig,
+    val: &LoadedSet<D>,
+) -> anyhow::Result<EvaluateOptions> {
+    Ok(EvaluateOptions {
+        device,
+        precision: trainer.precision,
+        batches: val.loader.batches(),
+        label: "evaluate".into(),
+        stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
+    })
 }
 
 /// A run about to start.

@@ -23,7 +23,7 @@ pub fn run(command: &ScoreCommand) -> Result<(), Failure> {
 }
 
 /// Sets how many threads score.
-fn set_threads(threads: Option<usize>) -> anyhow::Result<()> {
+pub fn set_threads(threads: Option<usize>) -> anyhow::Result<()> {
     if let Some(threads) = threads {
         anyhow::ensure!(threads > 0, "--threads 0: use 1 or more");
         rayon::ThreadPoolBuilder::new()

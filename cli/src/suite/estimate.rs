@@ -7,17 +7,16 @@ use super::plan::{Action, Plan};
 use super::process::program;
 use super::status::Status;
 
-/// What `--estimate` prints; the fields that are needed here.
+/// What `--estimate` prints; the field that is needed here.
 #[derive(Debug, Clone, Copy, Deserialize)]
 struct Estimate {
     total_seconds: f64,
-    seconds_per_evaluation: f64,
 }
 
 /// Seconds of each cell from its beginning; cells of the same recipe are timed once. Finished cells are not
 /// timed.
 pub fn estimates(plan: &Plan, statuses: &[Status]) -> anyhow::Result<Vec<Option<f64>>> {
-    let mut known: Vec<(String, Estimate)> = Vec::new();
+    let mut known: Vec<((&str, String), f64)> = Vec::new();
     let mut seconds = Vec::with_capacity(plan.cells.len());
     for (cell, status) in plan.cells.iter().zip(statuses) {
         if *status == Status::Finished {
@@ -27,37 +26,36 @@ pub fn estimates(plan: &Plan, statuses: &[Status]) -> anyhow::Result<Vec<Option<
         // What differs between seeds takes no time.
         let mut recipe = cell.recipe.clone();
         recipe.set_value("trainer.seed", 0.into())?;
-        let text = recipe.to_toml()?;
-        let estimate = match known.iter().find(|(timed, _)| *timed == text) {
+        let key = (cell.action.word(), recipe.to_toml()?);
+        let estimate = match known.iter().find(|(timed, _)| *timed == key) {
             Some((_, estimate)) => *estimate,
             None => {
-                eprintln!("timing a few steps of {}", cell.what());
-                let estimate = timed(plan, &cell.action, &text)
+                eprintln!("timing {}", cell.what());
+                let estimate = timed(plan, &cell.action, &key.1)
                     .with_context(|| format!("the cell {} cannot be timed", cell.id))?;
-                known.push((text, estimate));
+                known.push((key, estimate));
                 estimate
             }
         };
-        seconds.push(Some(match cell.action {
-            Action::Evaluate(..) => estimate.seconds_per_evaluation,
-            Action::Pretrain | Action::Finetune(_) => estimate.total_seconds,
-        }));
+        seconds.push(Some(estimate));
     }
     Ok(seconds)
 }
 
-fn timed(plan: &Plan, action: &Action, recipe: &str) -> anyhow::Result<Estimate> {
+fn timed(plan: &Plan, action: &Action, recipe: &str) -> anyhow::Result<f64> {
     let folder = tempfile::tempdir().context("there is no folder for temporary files")?;
     let path = folder.path().join("recipe.toml");
     std::fs::write(&path, recipe).with_context(|| format!("cannot write {}", path.display()))?;
-    let command = match action {
-        Action::Pretrain => "pretrain",
-        Action::Finetune(_) | Action::Evaluate(..) => "finetune",
-    };
-    let output = program(plan.threads)?
-        .arg(command)
-        .arg(&path)
-        .arg("--estimate")
+    let mut command = program(plan.threads)?;
+    command.arg(action.word()).arg(&path).arg("--estimate");
+    // Where a fine-tuning starts takes no time, and may not be trained yet.
+    if let Action::Evaluate(weights, dialect) = action {
+        command.arg("--weights").arg(weights);
+        if let Some(dialect) = dialect {
+            command.arg("--dialect").arg(dialect);
+        }
+    }
+    let output = command
         .output()
         .context("deepmim-model cannot be started; it is built together with deepmim, so keep both in one folder")?;
     if !output.status.success() {
@@ -68,5 +66,7 @@ fn timed(plan: &Plan, action: &Action, recipe: &str) -> anyhow::Result<Estimate>
             .find_map(|line| line.strip_prefix("error: "));
         bail!("{}", error.unwrap_or("deepmim-model failed without a word"));
     }
-    serde_json::from_slice(&output.stdout).context("deepmim-model gave no estimate")
+    let estimate: Estimate =
+        serde_json::from_slice(&output.stdout).context("deepmim-model gave no estimate")?;
+    Ok(estimate.total_seconds)
 }

@@ -6,9 +6,8 @@ use super::plots::{self, Line, LinePlot, Pen};
 use super::summary::Plot;
 use super::{HtmlError, file_name};
 use crate::board::{Board, Curve, RunFacts};
+use crate::run_facts::PRETRAINING;
 
-/// What a pre-training run's task is called.
-const PRETRAINING: &str = "pre-training";
 /// Curves of more points are logged step by step and noisy.
 const SMOOTH: usize = 60;
 

@@ -78,18 +78,17 @@ mod tests {
     }
 
     #[test]
-    fn lopsided_intervals_are_told_by_their_ends() {
-        let text = |value, low, high| {
-            let score = Score {
-                value,
-                low,
-                high,
-                seed_deviation: None,
-            };
-            interval(&score, 1)
+    fn an_interval_is_a_margin_or_two_ends() {
+        let mut score = Score {
+            value: -0.5,
+            low: -1.5,
+            high: 0.5,
+            seed_deviation: None,
         };
-        assert_eq!(text(50.0, 46.0, 53.0).as_deref(), Some("± 4.0"));
-        assert_eq!(text(50.0, 46.0, 51.0).as_deref(), Some("[46.0, 51.0]"));
-        assert_eq!(text(50.0, f64::NAN, f64::NAN), None);
+        assert_eq!(interval(&score, 1).as_deref(), Some("± 1.0"));
+        score.high = -0.4;
+        assert_eq!(interval(&score, 1).as_deref(), Some("[−1.5, −0.4]"));
+        score.low = f64::NAN;
+        assert_eq!(interval(&score, 1), None);
     }
 }

@@ -5,7 +5,8 @@ use super::plots::{self, ForestRow};
 use super::ranking::standings;
 use super::tables::{Cell, Head};
 use super::{HtmlError, numbers};
-use crate::board::{Board, Metric, TaskBoard};
+use crate::board::{Board, TaskBoard};
+use crate::grid::headlines;
 
 /// The table with its plots.
 pub struct Summary {
@@ -68,12 +69,12 @@ impl Summary {
         let columns: Vec<(&TaskBoard, usize)> = board
             .tasks
             .iter()
-            .flat_map(|task| headline(task).map(move |(place, _)| (task, place)))
+            .flat_map(|task| headlines(task).map(move |(place, _)| (task, place)))
             .collect();
         let groups = board.tasks.iter().enumerate().map(|(place, task)| Group {
             name: task.name.clone(),
             anchor: super::task::anchor(place),
-            columns: headline(task).count(),
+            columns: headlines(task).count(),
         });
         let rows = rows(board, &columns);
         let mut plots = Vec::new();
@@ -103,11 +104,6 @@ impl Marks {
             untested: marks.untested || cell.untested(),
         })
     }
-}
-
-fn headline(task: &TaskBoard) -> impl Iterator<Item = (usize, &Metric)> {
-    let metrics = task.metrics.iter().enumerate();
-    metrics.filter(|(_, metric)| metric.headline)
 }
 
 fn rows(board: &Board, columns: &[(&TaskBoard, usize)]) -> Vec<Row> {

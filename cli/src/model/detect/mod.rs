@@ -5,24 +5,23 @@ mod predict;
 
 use std::path::Path;
 
-use anyhow::Context;
-use data::{Dataset, DetectionDataset, LoadedSet};
+use data::{DetectionDataset, LoadedSet};
 use deepmim_cli::{
     EvalArgs, Failure, FinetuneArgs, RecipeText, RunArgs, WeightsArgs, print_json, print_text,
 };
 use detection::{DetectionEvaluation, DetectionTask, evaluate_detector};
-use engine::{BatchSource, EvaluateOptions, StopFlag, TaskError, Trainer};
+use engine::{BatchSource, EvaluateOptions, TaskError, Trainer};
 use leaderboard::Kind;
 use tch::{Device, nn};
 
 pub use predict::predict;
 
-use crate::estimate::{Validation, estimate};
+use crate::estimate::{estimate, estimate_evaluation};
 use crate::examples::ObjectExamples;
 use crate::experiment::DetectRecipe;
 use crate::outputs::evaluation_folder;
 use crate::record::{Setting, annotations_truth, forget};
-use crate::session::{Batches, Session, ended, goes_on, prepare};
+use crate::session::{Batches, Session, ended, evaluate_options, goes_on, prepare};
 use crate::weights::Weights;
 use categories::{check_classes, same_categories, write_categories};
 
@@ -55,26 +54,9 @@ fn train(
     {
         eprint!("{}", weights.initialise_detector(&vs, &recipe.init)?);
     }
-    let options = EvaluateOptions {
-        device,
-        precision: config.precision,
-        batches: val.loader.batches(),
-        label: "evaluate".into(),
-        stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
-    };
+    let options = evaluate_options(device, config, &val)?;
     if args.estimate {
-        let validation = Validation {
-            source: Batches(&val.loader),
-            pictures: val.dataset.len(),
-            options: &options,
-        };
-        return estimate(
-            &vs,
-            &task,
-            config,
-            &Batches(&train.loader),
-            Some(validation),
-        );
+        return estimate(&vs, &task, config, &train, Some((&val, &options)));
     }
     let session = Session::open(args, name, device, recipe, config, init)?;
     let folder = session.run.path().to_owned();
@@ -141,13 +123,10 @@ pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
     check_classes(&recipe.model, &val)?;
     let model = Model::restore(&recipe, &args.weights)?;
     let out = evaluation_folder(args, model.weights.run.as_deref(), &text.name());
-    let options = EvaluateOptions {
-        device: model.device,
-        precision: recipe.trainer.precision,
-        batches: val.loader.batches(),
-        label: "evaluate".into(),
-        stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
-    };
+    let options = evaluate_options(model.device, &recipe.trainer, &val)?;
+    if args.estimate {
+        return estimate_evaluation(&model.task, &val, &options);
+    }
     let seed = recipe.trainer.seed;
     let setting = Setting::new(&recipe, model.device, seed, Some(&model.weights))?;
     let evaluation = match evaluate_set(&model.task, &val, &options, &out, Some(&setting)) {

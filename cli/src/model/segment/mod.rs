@@ -9,7 +9,7 @@ use data::{Dataset, LoadedSet, SegmentationDataset};
 use deepmim_cli::{
     EvalArgs, Failure, FinetuneArgs, RecipeText, RunArgs, WeightsArgs, print_json, print_text,
 };
-use engine::{BatchSource, EvaluateOptions, StopFlag, TaskError, Trainer};
+use engine::{BatchSource, EvaluateOptions, TaskError, Trainer};
 use leaderboard::Kind;
 use segmentation::{
     GroundTruthLabels, SUBMISSION_FOLDER, SegmentationEvaluation, SegmentationTask,
@@ -19,12 +19,12 @@ use tch::{Device, nn};
 
 pub use predict::predict;
 
-use crate::estimate::{Validation, estimate};
+use crate::estimate::{estimate, estimate_evaluation};
 use crate::examples::RegionExamples;
 use crate::experiment::SegmentRecipe;
 use crate::outputs::evaluation_folder;
 use crate::record::{Setting, forget, labels_truth};
-use crate::session::{Batches, Session, ended, goes_on, prepare};
+use crate::session::{Batches, Session, ended, evaluate_options, goes_on, prepare};
 use crate::weights::Weights;
 
 /// File of a run with the class names, one a line.
@@ -58,26 +58,9 @@ fn train(
     {
         eprint!("{}", weights.initialise_segmentor(&vs, &recipe.init)?);
     }
-    let options = EvaluateOptions {
-        device,
-        precision: config.precision,
-        batches: val.loader.batches(),
-        label: "evaluate".into(),
-        stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
-    };
+    let options = evaluate_options(device, config, &val)?;
     if args.estimate {
-        let validation = Validation {
-            source: Batches(&val.loader),
-            pictures: val.dataset.len(),
-            options: &options,
-        };
-        return estimate(
-            &vs,
-            &task,
-            config,
-            &Batches(&train.loader),
-            Some(validation),
-        );
+        return estimate(&vs, &task, config, &train, Some((&val, &options)));
     }
     let session = Session::open(args, name, device, recipe, config, init)?;
     let folder = session.run.path().to_owned();
@@ -190,14 +173,10 @@ pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
     check_classes(&recipe, &val)?;
     let model = Model::restore(&recipe, &args.weights)?;
     let out = evaluation_folder(args, model.weights.run.as_deref(), &text.name());
-    let stop = StopFlag::on_signals().context("signal handlers cannot be installed")?;
-    let options = EvaluateOptions {
-        device: model.device,
-        precision: recipe.trainer.precision,
-        batches: val.loader.batches(),
-        label: "evaluate".into(),
-        stop: stop.clone(),
-    };
+    let options = evaluate_options(model.device, &recipe.trainer, &val)?;
+    if args.estimate {
+        return estimate_evaluation(&model.task, &val, &options);
+    }
     let seed = recipe.trainer.seed;
     let setting = Setting::new(&recipe, model.device, seed, Some(&model.weights))?;
     let submission = args.submission;
@@ -212,7 +191,7 @@ pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
         recorded,
     );
     let evaluation = match evaluation {
-        Err(_) if stop.raised() => {
+        Err(_) if options.stop.raised() => {
             return Err(Failure::Interrupted("stopped; nothing was scored".into()));
         }
         other => other.map_err(|error| anyhow::anyhow!("{error}"))?,

@@ -55,24 +55,20 @@ pub fn program(threads: usize) -> anyhow::Result<Command> {
 
 impl Process {
     /// Starts a cell; what it says is added to its log.
-    pub fn start(plan: &Plan, cell: &Cell) -> anyhow::Result<Self> {
+    pub fn start(plan: &Plan, cell: &Cell, Log(mut file): Log) -> anyhow::Result<Self> {
         let log = plan.log_file(cell);
-        let open = || -> std::io::Result<(File, File)> {
-            let mut file = OpenOptions::new().create(true).append(true).open(&log)?;
-            writeln!(
-                file,
-                "--- {}",
-                cell.arguments(&plan.recipe_file(cell)).join(" ")
-            )?;
-            Ok((file.try_clone()?, file))
+        let mut open = || -> std::io::Result<File> {
+            let arguments = cell.arguments(&plan.recipe_file(cell));
+            writeln!(file, "--- {}", arguments.join(" "))?;
+            file.try_clone()
         };
-        let (out, err) = open().with_context(|| format!("cannot write {}", log.display()))?;
+        let out = open().with_context(|| format!("cannot write {}", log.display()))?;
         let child = program(plan.threads)?
             .args(cell.arguments(&plan.recipe_file(cell)))
             .env(STOP_WITH_STDIN, "1")
             .stdin(Stdio::piped())
             .stdout(out)
-            .stderr(err)
+            .stderr(file)
             .spawn()
             .context("deepmim-model cannot be started; it is built together with deepmim, so keep both in one folder")?;
         Ok(Self { child, log })
@@ -105,10 +101,19 @@ impl Process {
     }
 }
 
-/// Whether another process still writes a run: an interrupted one that is saving.
-pub fn is_locked(run: &Path) -> bool {
-    let Ok(file) = File::open(run.join(".lock")) else {
-        return false;
-    };
-    matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+/// The log of a cell, locked. The cell's process inherits the lock with its output and holds it until it ends,
+/// even where the suite that started it is dead by then.
+pub struct Log(File);
+
+impl Log {
+    /// Opens a cell's log; none while a process of an earlier suite still holds it.
+    pub fn open(path: &Path) -> anyhow::Result<Option<Self>> {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Ok(None),
+            // Some network file systems have no locks; they are no reason not to run.
+            _ => Ok(Some(Self(file))),
+        }
+    }
 }

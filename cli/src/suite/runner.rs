@@ -10,7 +10,7 @@ use anyhow::Context;
 use deepmim_cli::Failure;
 
 use super::plan::Plan;
-use super::process::{Process, is_locked};
+use super::process::{Log, Process};
 use super::show::Show;
 use super::status::Status;
 
@@ -138,7 +138,10 @@ fn start(
     let cell = &plan.cells[at];
     let began = Instant::now();
     let mut told = false;
-    while is_locked(&cell.folder) {
+    let log = loop {
+        if let Some(log) = Log::open(&plan.log_file(cell))? {
+            break log;
+        }
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -151,13 +154,13 @@ fn start(
         }
         anyhow::ensure!(
             began.elapsed() < SAVING,
-            "{} is still written by another process: end it first",
+            "an earlier process still writes {}: end it first",
             cell.folder.display()
         );
         std::thread::sleep(LOOK);
-    }
+    };
     plan.begin(cell)?;
-    Process::start(plan, cell).map(Some)
+    Process::start(plan, cell, log).map(Some)
 }
 
 /// Remembers why a cell failed.

@@ -19,12 +19,8 @@ pub(super) fn score(
     config: &BootstrapConfig,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Scored, LeaderboardError> {
-    let Some((folder, names, spec)) = entries.first().and_then(|entry| labels(&entry.truth)) else {
-        return Err(LeaderboardError::Compare(
-            "there are no label maps to score against".into(),
-        ));
-    };
-    let options = SegmentationOptions::new(spec?);
+    let (folder, names, spec) = labels(entries)?;
+    let options = SegmentationOptions::new(spec);
     let results = entries
         .iter()
         .map(|entry| {
@@ -77,25 +73,26 @@ pub(super) fn score(
     })
 }
 
-/// Folder, class names and numbering of a ground truth of label maps.
-#[allow(clippy::type_complexity)]
-fn labels(truth: &Truth) -> Option<(&Path, &[String], Result<LabelSpec, LeaderboardError>)> {
-    let Truth::Labels {
+/// Folder, class names and numbering of the ground truth of all entries; they were grouped by its content.
+fn labels<'a>(
+    entries: &[&'a Entry],
+) -> Result<(&'a Path, &'a [String], LabelSpec), LeaderboardError> {
+    let Some(Truth::Labels {
         folder,
         classes,
         reduce_zero_label,
         ignore_index,
         ..
-    } = truth
+    }) = entries.first().map(|entry| &entry.truth)
     else {
-        return None;
+        return Err(LeaderboardError::Compare(
+            "there are no label maps to score against".into(),
+        ));
     };
-    let spec = LabelSpec::new(classes.len()).map(|mut spec| {
-        spec.reduce_zero_label = *reduce_zero_label;
-        spec.ignore_index = *ignore_index;
-        spec
-    });
-    Some((folder, classes, spec.map_err(Into::into)))
+    let mut spec = LabelSpec::new(classes.len())?;
+    spec.reduce_zero_label = *reduce_zero_label;
+    spec.ignore_index = *ignore_index;
+    Ok((folder, classes, spec))
 }
 
 /// Every predicted map with the ground truth of the same path.

@@ -2,11 +2,32 @@
 //!
 //! Parity: `upernet`, running statistics after a training pass.
 
+use std::fmt;
+use std::rc::Rc;
+
 use tch::{Kind, Tensor, nn, nn::Init};
 
 /// PyTorch's defaults, which mmsegmentation leaves as they are.
 const EPS: f64 = 1e-5;
 const MOMENTUM: f64 = 0.1;
+
+/// Adds a tensor up over the processes of a training, and its gradient, too; see
+/// [`synchronised_batch_norm`].
+#[derive(Clone)]
+pub struct SumOverProcesses(Rc<dyn Fn(&Tensor) -> Tensor>);
+
+impl SumOverProcesses {
+    /// `sum` gives the sum of its argument over the processes.
+    pub fn new(sum: impl Fn(&Tensor) -> Tensor + 'static) -> Self {
+        Self(Rc::new(sum))
+    }
+}
+
+impl fmt::Debug for SumOverProcesses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SumOverProcesses")
+    }
+}
 
 /// Normalises each channel of `[B, C, H, W]` over batch and places: parameters `weight` (ones) and `bias`
 /// (zeros), buffers `running_mean`, `running_var` and `num_batches_tracked`.
@@ -17,6 +38,7 @@ pub struct BatchNorm {
     running_mean: Tensor,
     running_var: Tensor,
     batches: Tensor,
+    sum: Option<SumOverProcesses>,
 }
 
 impl BatchNorm {
@@ -30,12 +52,23 @@ impl BatchNorm {
             running_mean: path.zeros_no_train("running_mean", &shape),
             running_var: path.ones_no_train("running_var", &shape),
             batches: path.add("num_batches_tracked", count, false),
+            sum: None,
         }
     }
 
-    /// In training with the batch's own statistics, which also move the running ones; else with the
-    /// running ones.
+    /// From now on training takes statistics over the batches of all processes.
+    pub fn synchronise(&mut self, sum: &SumOverProcesses) {
+        self.sum = Some(sum.clone());
+    }
+
+    /// In training with the batch's own statistics (or, once synchronised, those of all processes'
+    /// batches), which also move the running ones; else with the running ones.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        if let Some(SumOverProcesses(sum)) = &self.sum
+            && train
+        {
+            return self.forward_synchronised(x, sum.as_ref());
+        }
         if train {
             let _ = tch::no_grad(|| self.batches.shallow_clone().g_add_scalar_(1));
         }
@@ -52,10 +85,7 @@ impl BatchNorm {
         )
     }
 
-    /// As [`BatchNorm::forward`] in training, with statistics of the batches of all processes.
-    /// `sum_over_processes` adds a tensor up over them, and its gradient too; see
-    /// [`synchronised_batch_norm`].
-    pub fn forward_synchronised(
+    fn forward_synchronised(
         &self,
         x: &Tensor,
         sum_over_processes: impl Fn(&Tensor) -> Tensor,

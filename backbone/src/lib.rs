@@ -18,7 +18,7 @@ mod spline;
 mod vit;
 pub mod weights;
 
-pub use batch_norm::{BatchNorm, synchronised_batch_norm};
+pub use batch_norm::{BatchNorm, SumOverProcesses, synchronised_batch_norm};
 pub use block::{Block, BlockConfig};
 pub use config::{Activation, Position, RelativeBias, VitConfig, VitPreset, WindowConfig};
 pub use depth::{layer_id, layer_lr_scale};

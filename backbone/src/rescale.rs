@@ -5,7 +5,7 @@
 
 use tch::{Tensor, nn};
 
-use crate::batch_norm::BatchNorm;
+use crate::batch_norm::{BatchNorm, SumOverProcesses};
 use crate::pyramid::Doubling;
 
 /// What four taps of a trunk with patches of 16 pixels go through, none of them normalised: two
@@ -28,6 +28,11 @@ impl RescalingNecks {
             second: Doubling::new(&(&fpn1 / 3), width, width),
             double: Doubling::new(&(path / "fpn2" / 0), width, width),
         }
+    }
+
+    /// From now on training takes statistics over the batches of all processes.
+    pub fn synchronise(&mut self, sum: &SumOverProcesses) {
+        self.norm.synchronise(sum);
     }
 
     /// Four maps `[B, C, h, w]`, the shallowest tap's first, to maps of 4, 2, 1 and a half times their

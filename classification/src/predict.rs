@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ClassificationError;
 
 /// The model's answer to one picture.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassPrediction {
     /// The picture, relative to the data set.
     pub name: String,

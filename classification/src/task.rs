@@ -199,6 +199,8 @@ impl Task for ClassificationTask {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use backbone::VitConfig;
     use data::augment::Mixer;
     use engine::{
@@ -288,6 +290,7 @@ mod tests {
             batches: 2,
             label: "test".into(),
             stop: StopFlag::default(),
+            world: Rc::new(engine::World::alone()),
         };
         let batches = [16, 5].map(|count| Ok(samples(1000, count)));
         let found = evaluate(

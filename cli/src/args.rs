@@ -1,5 +1,6 @@
 //! What can be typed: the command line as clap parses it, nothing resolved yet.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -76,6 +77,13 @@ Several runs of one name on one task are trainings with several seeds: their mea
   deepmim suite configs/suites/cifar10_coco_mini.toml --only deepmim.coco_mini_detection.s0
 What is finished is skipped; the same command goes on after any interruption.")]
     Suite(SuiteArgs),
+    /// Run a training or an evaluation as several processes of this machine, one for each GPU or share of cores
+    #[command(after_help = "Examples:
+  deepmim launch -n 8 pretrain configs/imagenet_pretrain_deepmim_b.toml --data imagenet --set run.device=cuda
+  deepmim launch -n 2 --max-restarts 3 finetune configs/cifar10_finetune.toml --data cifar10
+The recipe says what a step is; the processes share its forward passes, so their number changes no result beyond
+rounding. For several machines use torchrun, srun or Kubernetes: docs/SCALING.md has a line for each.")]
+    Launch(LaunchArgs),
     /// Look into, convert and compare checkpoint files
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),
@@ -122,6 +130,26 @@ pub struct RunArgs {
     /// Time a few steps, print as JSON how long the whole will take, and write nothing
     #[arg(long, conflicts_with_all = ["resume", "overwrite", "out"])]
     pub estimate: bool,
+}
+
+/// `launch`.
+#[derive(Debug, Args)]
+pub struct LaunchArgs {
+    /// Processes to start
+    #[arg(short = 'n', long, value_name = "N")]
+    pub processes: usize,
+    /// Start all again, with --resume, when one fails, at most so many times
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_restarts: u32,
+    /// Seconds that a process waits for the others (600)
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
+    /// Port at which they meet; default: a free one
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// What to run: pretrain, finetune or eval with its options
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<OsString>,
 }
 
 /// `demo`.

@@ -11,6 +11,8 @@ pub enum Failure {
     Negative,
     /// Stopped by SIGINT or SIGTERM after saving; the sentence says how to go on.
     Interrupted(String),
+    /// Another process of the same command tells it; this one only has the exit code.
+    Quiet(u8),
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -24,6 +26,7 @@ pub fn finish(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Negative) => ExitCode::FAILURE,
+        Err(Failure::Quiet(code)) => ExitCode::from(code),
         Err(Failure::Interrupted(sentence)) => {
             eprintln!("{sentence}");
             ExitCode::from(130)
@@ -32,14 +35,14 @@ pub fn finish(result: Result<(), Failure>) -> ExitCode {
             if is_broken_pipe(&error) {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("error: {}", sentence(&error));
+            eprintln!("error: {}", one_sentence(&error));
             ExitCode::FAILURE
         }
     }
 }
 
 /// The error and its causes; a cause that the error already tells is not told again.
-fn sentence(error: &anyhow::Error) -> String {
+pub fn one_sentence(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |said, cause| {
         let cause = cause.to_string();
         if said.is_empty() {
@@ -65,19 +68,19 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 mod tests {
     use anyhow::Context;
 
-    use super::sentence;
+    use super::one_sentence;
 
     #[test]
     fn a_cause_is_told_once() {
         let missing = || std::io::Error::other("no such file");
         let told = Err::<(), _>(missing()).context("gt.json cannot be read (no such file)");
         assert_eq!(
-            sentence(&told.unwrap_err()),
+            one_sentence(&told.unwrap_err()),
             "gt.json cannot be read (no such file)"
         );
         let bare = Err::<(), _>(missing()).context("gt.json cannot be read");
         assert_eq!(
-            sentence(&bare.unwrap_err()),
+            one_sentence(&bare.unwrap_err()),
             "gt.json cannot be read: no such file"
         );
     }

@@ -18,11 +18,11 @@ mod score_args;
 
 pub use args::{
     CheckpointCommand, Cli, Command, DemoArgs, DialectArg, DtypeArg, EvalArgs, FinetuneArgs,
-    PredictArgs, PretrainArgs, RecipeArgs, RunArgs, TestTimeArgs, WeightsArgs,
+    LaunchArgs, PredictArgs, PretrainArgs, RecipeArgs, RunArgs, TestTimeArgs, WeightsArgs,
 };
 pub use compare_args::{CompareArgs, FormatArg, ResampleArgs, SuiteArgs};
 pub use data_args::{CheckArgs, DataCommand, LabelsArgs, SynthCommand};
-pub use failure::{Failure, finish};
+pub use failure::{Failure, finish, one_sentence};
 pub use print::{print_json, print_text};
 pub use recipe::RecipeText;
 pub use score_args::{IouTypeArg, ScoreAde20kArgs, ScoreCocoArgs, ScoreCommand, ScoreImagenetArgs};

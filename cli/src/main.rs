@@ -2,6 +2,7 @@
 
 mod compare;
 mod demo;
+mod launch;
 mod score;
 mod suite;
 
@@ -29,6 +30,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Suite(args) => suite::run(&args),
+        Command::Launch(args) => launch::run(&args),
         Command::Data(_) => Err(become_program("deepmim-data")),
         _ => Err(become_program("deepmim-model")),
     }

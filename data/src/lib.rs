@@ -49,7 +49,7 @@ pub use filter::Filter;
 pub use geometry::{centre_crop_origin, random_resized_crop, short_side_size, single_draw_crop};
 pub use image::RgbImage;
 pub use instance::{DetectionSample, Instance, InstanceMask};
-pub use loader::{EpochIter, Loader, LoaderConfig};
+pub use loader::{EpochIter, Loader, LoaderConfig, Shard};
 pub use normalise::ColourStatistics;
 pub use recipe::{ClassificationData, LoadedSet, PictureData};
 pub use report::{

@@ -33,10 +33,36 @@ pub struct LoaderConfig {
     pub prefetch: usize,
     /// Seed of order and samples.
     pub seed: u64,
-    /// This process among `world_size`; each takes every `world_size`-th sample of the common order.
+    /// Which part of the epoch this process takes.
+    pub shard: Shard,
+}
+
+/// A process's part of an epoch. Every process has the same order of batches, each cut into `pieces` equal
+/// ones; the pieces go round, number `n` to process `n` modulo `ranks`. No sample is taken twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shard {
+    /// This process, from 0.
     pub rank: usize,
-    /// Number of processes sharing an epoch.
-    pub world_size: usize,
+    /// Processes that share the epoch.
+    pub ranks: usize,
+    /// Pieces of a batch.
+    pub pieces: usize,
+}
+
+impl Shard {
+    /// All of it.
+    pub const WHOLE: Self = Self {
+        rank: 0,
+        ranks: 1,
+        pieces: 1,
+    };
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self::WHOLE
+    }
 }
 
 impl Default for LoaderConfig {
@@ -48,8 +74,7 @@ impl Default for LoaderConfig {
             threads: 0,
             prefetch: 2,
             seed: 0,
-            rank: 0,
-            world_size: 1,
+            shard: Shard::WHOLE,
         }
     }
 }
@@ -64,8 +89,12 @@ impl LoaderConfig {
         if self.prefetch == 0 {
             return refuse("prefetch", "must be at least 1");
         }
-        if self.world_size == 0 || self.rank >= self.world_size {
-            return refuse("rank", "must be below world_size");
+        if self.shard.rank >= self.shard.ranks {
+            return refuse("shard.rank", "must be below shard.ranks");
+        }
+        let pieces = self.shard.pieces;
+        if pieces == 0 || !self.batch_size.is_multiple_of(pieces) {
+            return refuse("shard.pieces", "must divide batch_size");
         }
         Ok(())
     }
@@ -119,34 +148,31 @@ impl<D: Dataset + 'static> Loader<D> {
         &self.config
     }
 
-    /// Batches an epoch (of this rank).
+    /// Batches an epoch, of all processes together and before they are cut into pieces.
     pub fn batches(&self) -> usize {
-        let LoaderConfig {
-            batch_size,
-            rank,
-            world_size,
-            drop_last,
-            ..
-        } = self.config;
         let total = self.dataset.len();
-        if drop_last {
-            total / world_size / batch_size
-        } else {
-            total
-                .saturating_sub(rank)
-                .div_ceil(world_size)
-                .div_ceil(batch_size)
+        match self.config.drop_last {
+            true => total / self.config.batch_size,
+            false => total.div_ceil(self.config.batch_size),
         }
     }
 
-    /// The batches of an epoch in order, without its first `skip_batches` (which are not read either).
+    /// This process's pieces of an epoch's batches, in order and without those of the first `skip_batches`
+    /// batches (which are not read either).
     pub fn epoch(&self, epoch: u64, skip_batches: usize) -> EpochIter<'_, D> {
+        let Shard {
+            rank,
+            ranks,
+            pieces,
+        } = self.config.shard;
         let order = self.order(epoch);
         let batches: VecDeque<Vec<u32>> = order
-            .chunks(self.config.batch_size)
-            .take(self.batches())
-            .skip(skip_batches)
-            .map(<[u32]>::to_vec)
+            .chunks(self.config.batch_size / pieces)
+            .take(self.batches() * pieces)
+            .enumerate()
+            .skip(skip_batches * pieces)
+            .filter(|(number, _)| number % ranks == rank)
+            .map(|(_, piece)| piece.to_vec())
             .collect();
         let mut iter = EpochIter {
             loader: self,
@@ -159,7 +185,7 @@ impl<D: Dataset + 'static> Loader<D> {
         iter
     }
 
-    /// Sample indices of this rank in the order of an epoch.
+    /// Sample indices in the order of an epoch.
     fn order(&self, epoch: u64) -> Vec<u32> {
         let mut order: Vec<u32> = (0..self.dataset.len() as u32).collect();
         if self.config.shuffle {
@@ -169,13 +195,6 @@ impl<D: Dataset + 'static> Loader<D> {
                 epoch,
                 u64::MAX,
             )));
-        }
-        if self.config.world_size > 1 {
-            order = order
-                .into_iter()
-                .skip(self.config.rank)
-                .step_by(self.config.world_size)
-                .collect();
         }
         order
     }
@@ -428,29 +447,67 @@ mod tests {
         );
     }
 
+    /// The order of samples is that of one process, whoever takes them: pieces go round.
     #[test]
-    fn ranks_share_an_epoch() {
-        let ranks: Vec<Vec<usize>> = (0..3)
-            .map(|rank| {
+    fn processes_share_an_epoch() {
+        let config = |shard| LoaderConfig {
+            batch_size: 6,
+            drop_last: true,
+            shard,
+            ..shuffled(1, 1)
+        };
+        let read = |config, skip| -> Vec<Vec<usize>> {
+            loader(numbers(100), config)
+                .epoch(0, skip)
+                .map(|piece| piece.unwrap().into_iter().map(|s| s.0).collect())
+                .collect()
+        };
+        let alone = read(config(Shard::WHOLE), 0);
+        assert_eq!(alone.len(), 16);
+        for (ranks, pieces) in [(2, 1), (4, 1), (2, 2), (4, 2), (3, 3)] {
+            for skip in [0, 4] {
+                let parts: Vec<Vec<Vec<usize>>> = (0..ranks)
+                    .map(|rank| {
+                        let shard = Shard {
+                            rank,
+                            ranks,
+                            pieces,
+                        };
+                        assert_eq!(loader(numbers(100), config(shard)).batches(), 16);
+                        read(config(shard), skip)
+                    })
+                    .collect();
+                let mut together = Vec::new();
+                for number in 0..(16 - skip) * pieces {
+                    together.extend_from_slice(&parts[number % ranks][number / ranks]);
+                }
+                assert_eq!(together, alone[skip..].concat(), "{ranks} {pieces} {skip}");
+            }
+        }
+    }
+
+    /// An evaluation's last batch may be small, and a process may have none in the last round.
+    #[test]
+    fn an_evaluation_leaves_no_sample_out() {
+        let mut seen: Vec<usize> = (0..4)
+            .flat_map(|rank| {
                 let config = LoaderConfig {
-                    rank,
-                    world_size: 3,
-                    drop_last: true,
-                    ..shuffled(1, 1)
+                    batch_size: 6,
+                    shard: Shard {
+                        rank,
+                        ranks: 4,
+                        pieces: 1,
+                    },
+                    ..LoaderConfig::default()
                 };
-                let loader = loader(numbers(100), config);
-                assert_eq!(loader.batches(), 4);
-                loader
-                    .epoch(0, 0)
-                    .flat_map(Result::unwrap)
-                    .map(|s| s.0)
-                    .collect()
+                let loader = loader(numbers(32), config);
+                let pieces: Vec<_> = loader.epoch(0, 0).map(Result::unwrap).collect();
+                pieces.concat()
             })
+            .map(|sample| sample.0)
             .collect();
-        let mut all = ranks.concat();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), 84);
+        seen.sort_unstable();
+        assert_eq!(seen, (0..32).collect::<Vec<_>>());
     }
 
     #[test]
@@ -478,10 +535,24 @@ mod tests {
         );
         assert!(
             make(LoaderConfig {
-                rank: 1,
+                shard: Shard {
+                    rank: 1,
+                    ..Shard::WHOLE
+                },
                 ..LoaderConfig::default()
             })
             .contains("rank")
+        );
+        assert!(
+            make(LoaderConfig {
+                batch_size: 5,
+                shard: Shard {
+                    pieces: 2,
+                    ..Shard::WHOLE
+                },
+                ..LoaderConfig::default()
+            })
+            .contains("pieces")
         );
         let misspelt: Result<LoaderConfig, _> = serde_json::from_str(r#"{"batchsize": 3}"#);
         assert!(misspelt.unwrap_err().to_string().contains("batchsize"));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::classification::{ClassificationConfig, ClassificationDataset, ClassificationSource};
 use crate::dataset::Dataset;
 use crate::error::DataError;
-use crate::loader::{Loader, LoaderConfig};
+use crate::loader::{Loader, LoaderConfig, Shard};
 use crate::transform::Transform;
 use crate::transform_config::{EvalTransformConfig, TrainTransformConfig};
 
@@ -82,12 +82,12 @@ impl PictureData {
         self.transform.check("data.transform")
     }
 
-    /// Opens the training set.
+    /// Opens the training set, `shard` of it.
     ///
     /// # Errors
     /// When the folder cannot be read or holds fewer pictures than a batch.
-    pub fn open(&self, batch_size: usize, seed: u64) -> Result<LoadedSet, DataError> {
-        let config = training_loader(batch_size, seed, self.threads, self.prefetch);
+    pub fn open(&self, batch_size: usize, seed: u64, shard: Shard) -> Result<LoadedSet, DataError> {
+        let config = training_loader(batch_size, seed, shard, self.threads, self.prefetch);
         loaded(
             &self.train.under(&self.root),
             Transform::train(&self.transform)?,
@@ -113,12 +113,17 @@ impl ClassificationData {
         self.eval_transform.check("data.eval_transform")
     }
 
-    /// Opens the training set.
+    /// Opens the training set, `shard` of it.
     ///
     /// # Errors
     /// As [`PictureData::open`].
-    pub fn open_train(&self, batch_size: usize, seed: u64) -> Result<LoadedSet, DataError> {
-        let config = training_loader(batch_size, seed, self.threads, self.prefetch);
+    pub fn open_train(
+        &self,
+        batch_size: usize,
+        seed: u64,
+        shard: Shard,
+    ) -> Result<LoadedSet, DataError> {
+        let config = training_loader(batch_size, seed, shard, self.threads, self.prefetch);
         loaded(
             &self.train.under(&self.root),
             Transform::train(&self.train_transform)?,
@@ -126,18 +131,16 @@ impl ClassificationData {
         )
     }
 
-    /// Opens the validation set, in its own order and to the last picture.
+    /// Opens the validation set, `shard` of it, in its own order and to the last picture.
     ///
     /// # Errors
     /// When the folder cannot be read or is empty.
-    pub fn open_val(&self) -> Result<LoadedSet, DataError> {
+    pub fn open_val(&self, shard: Shard) -> Result<LoadedSet, DataError> {
         let config = LoaderConfig {
             batch_size: self.eval_batch_size,
-            shuffle: false,
-            drop_last: false,
             threads: self.threads,
             prefetch: self.prefetch,
-            seed: 0,
+            shard,
             ..LoaderConfig::default()
         };
         loaded(
@@ -162,6 +165,7 @@ pub(crate) fn check_prefetch(prefetch: usize) -> Result<(), DataError> {
 pub(crate) fn training_loader(
     batch_size: usize,
     seed: u64,
+    shard: Shard,
     threads: usize,
     prefetch: usize,
 ) -> LoaderConfig {
@@ -172,7 +176,7 @@ pub(crate) fn training_loader(
         threads,
         prefetch,
         seed,
-        ..LoaderConfig::default()
+        shard,
     }
 }
 

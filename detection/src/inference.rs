@@ -1,11 +1,13 @@
 //! From scored boxes of one picture to detections. Source: detectron2 `modeling/roi_heads/fast_rcnn.py`,
 //! `fast_rcnn_inference_single_image`; `modeling/postprocessing.py`, `detector_postprocess`.
 
+use serde::{Deserialize, Serialize};
+
 use crate::boxes::{BoxF, clip, is_nonempty};
 use crate::nms::batched_nms;
 
 /// What was found in one picture, in descending order of score. All lists are equally long.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Detections {
     /// Boxes in pixels.
     pub boxes: Vec<BoxF>,

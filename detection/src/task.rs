@@ -39,7 +39,7 @@ pub struct DetectionBatch {
 }
 
 /// What was found on one picture, in pixels of the picture on disk.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DetectedPicture {
     /// The picture, relative to the data set.
     pub name: String,

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use tch::Tensor;
 
-use crate::kernels;
 use crate::tensor_file::copy_exactly;
+use crate::{EngineError, World, kernels};
 
 /// Averaged copies of all trained weights; other variables are not averaged but current.
 #[derive(Debug)]
@@ -72,6 +72,14 @@ impl Ema {
             .filter(|(name, _)| averaged.contains(name.as_str()))
             .collect();
         copy_exactly(&own, model)
+    }
+
+    /// Takes rank 0's averages.
+    ///
+    /// # Errors
+    /// When a process is gone.
+    pub fn take_from_main(&self, world: &World) -> Result<(), EngineError> {
+        world.take_from_main(&self.averages)
     }
 
     /// Exchanges the model's weights and the averages. Twice gives back what was, bit for bit.

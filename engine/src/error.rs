@@ -121,6 +121,31 @@ pub enum EngineError {
     /// libtorch refused an operation.
     #[error("{0}")]
     Torch(String),
+    /// Another process of the training failed and said why.
+    #[error("process {rank} failed: {message}{}", after(checkpoint))]
+    PeerFailed {
+        /// Its rank.
+        rank: usize,
+        /// What it said.
+        message: String,
+        /// Where the state before the step was saved, or empty.
+        checkpoint: String,
+    },
+    /// Another process of the training ended or fell silent.
+    #[error(
+        "process {rank} lost another one, which ended, was cut off or did not answer for {seconds} s ({reason}){}",
+        after(checkpoint)
+    )]
+    PeerLost {
+        /// The rank of this process.
+        rank: usize,
+        /// The time-out of the processes' exchanges.
+        seconds: u64,
+        /// What c10d said.
+        reason: String,
+        /// Where the state before the step was saved, or empty.
+        checkpoint: String,
+    },
     /// An evaluation was stopped by a signal.
     #[error("stopped by a signal")]
     Stopped,
@@ -135,18 +160,33 @@ fn after(note: &str) -> String {
 }
 
 impl EngineError {
-    /// Whether `error` is, or was caused by, [`EngineError::Stopped`].
-    pub(crate) fn is_stop(error: &TaskError) -> bool {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
-        while let Some(error) = cause {
-            match error.downcast_ref() {
-                Some(Self::Stopped) => return true,
-                // Its source is a type-erased box of which only the content matters.
-                Some(Self::Task { source, .. }) => return Self::is_stop(source),
-                _ => cause = error.source(),
-            }
+    /// Adds where the state was saved to an error about another process.
+    pub(crate) fn with_checkpoint(mut self, saved: String) -> Self {
+        if let Self::PeerFailed { checkpoint, .. } | Self::PeerLost { checkpoint, .. } = &mut self {
+            *checkpoint = saved;
         }
-        false
+        self
+    }
+
+    /// Whether every process of a training has this same error, so that one of them may tell it.
+    pub fn is_common(&self) -> bool {
+        matches!(self, Self::NonFinite { .. } | Self::Stopped)
+    }
+
+    /// Whether `error` is, or was caused by, [`EngineError::Stopped`].
+    pub fn is_stop(error: &TaskError) -> bool {
+        matches!(Self::innermost(error.as_ref()), Some(Self::Stopped))
+    }
+
+    /// The engine's error that `error` is, or was caused by; of several, the first cause.
+    pub fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        let own: Option<&Self> = error.downcast_ref();
+        let deeper = match own {
+            // Its source is a type-erased box of which only the content matters.
+            Some(Self::Task { source, .. }) => Self::innermost(source.as_ref()),
+            _ => error.source().and_then(|source| Self::innermost(source)),
+        };
+        deeper.or(own)
     }
 
     pub(crate) fn io(

@@ -2,7 +2,8 @@
 //!
 //! A [`Task`] says what a batch, a loss and a prediction are; [`Trainer`] owns optimiser, schedule,
 //! clipping, accumulation, averaging, logging and checkpoints. A run that is stopped or killed at
-//! any point and resumed ends, on the CPU, bit for bit where an uninterrupted one ends.
+//! any point and resumed ends, on the CPU, bit for bit where an uninterrupted one ends. Several processes can
+//! make it together ([`World`]).
 
 mod averaging;
 mod checkpoint;
@@ -14,6 +15,7 @@ mod kernels;
 mod metrics;
 mod optimizer;
 mod progress;
+mod ranks;
 mod run;
 mod schedule;
 mod seed;
@@ -31,6 +33,7 @@ pub use error::EngineError;
 pub use evaluate::{EvaluateOptions, Evaluated, evaluate};
 pub use optimizer::{Group, Optimizer, OptimizerConfig, Parameter, ParameterGroups};
 pub use progress::Progress;
+pub use ranks::{Launch, Share, World};
 pub use run::{Environment, Existing, RunDir};
 pub use schedule::{Schedule, ScheduleConfig};
 pub use seed::{micro_seed, step_seed};

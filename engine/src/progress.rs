@@ -13,6 +13,8 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Progress {
     label: String,
+    /// Shows nothing at all.
+    silent: bool,
     bar: Option<ProgressBar>,
     total: u64,
     done: u64,
@@ -25,7 +27,16 @@ pub struct Progress {
 impl Progress {
     /// `total` steps, of which `done` were made before this start.
     pub fn new(label: &str, total: u64, done: u64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        Self::shown(label, total, done, false)
+    }
+
+    /// Shows nothing: for all but one of several processes.
+    pub fn silent() -> Self {
+        Self::shown("", 0, 0, true)
+    }
+
+    fn shown(label: &str, total: u64, done: u64, silent: bool) -> Self {
+        let bar = (!silent && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             let style =
                 ProgressStyle::with_template("{prefix} [{wide_bar:.cyan/blue}] {pos}/{len} {msg}")
@@ -38,6 +49,7 @@ impl Progress {
         let now = Instant::now();
         Self {
             label: label.to_owned(),
+            silent,
             bar,
             total,
             done,
@@ -55,7 +67,7 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_message(format!("{} {}", note(), self.pace()));
             bar.set_position(self.done);
-        } else if self.last_line.elapsed() >= LINE_EVERY {
+        } else if !self.silent && self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
             eprintln!(
                 "{} {}/{} {} {}",
@@ -84,6 +96,7 @@ impl Progress {
     pub fn say(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
+            None if self.silent => {}
             None => eprintln!("{line}"),
         }
     }

@@ -58,19 +58,22 @@ pub struct Environment {
     pub device: String,
     /// Threads of libtorch's CPU kernels.
     pub threads: i32,
+    /// Processes that trained together.
+    pub processes: usize,
     /// Seed of the run.
     pub seed: u64,
 }
 
 impl Environment {
     /// The present program, libtorch and working folder.
-    pub fn current(device: tch::Device, seed: u64) -> Self {
+    pub fn current(device: tch::Device, seed: u64, processes: usize) -> Self {
         Self {
             program: env!("CARGO_PKG_VERSION").into(),
             git_revision: git_revision(),
             libtorch: native::libtorch_version(),
             device: format!("{device:?}").to_lowercase(),
             threads: tch::get_num_threads(),
+            processes,
             seed,
         }
     }

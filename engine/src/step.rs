@@ -1,23 +1,39 @@
 //! One optimiser step: micro batches forward and backward, the finiteness check, clipping, update.
 
+use std::rc::Rc;
+
+use native::Reducer;
 use tch::{Device, Kind, Tensor};
 
 use crate::evaluate::autocast;
 use crate::{
-    EngineError, Optimizer, SampleBatch, StepContext, Task, TaskError, TrainerConfig, kernels,
-    micro_seed, step_seed,
+    EngineError, Optimizer, SampleBatch, Share, StepContext, Task, TaskError, TrainerConfig, World,
+    kernels, micro_seed, step_seed,
 };
+
+/// With whom a step is made.
+#[derive(Debug)]
+pub(crate) struct Ranks {
+    pub world: Rc<World>,
+    pub share: Share,
+    /// None where this process is alone.
+    pub reducer: Option<Reducer>,
+    /// Whether a process wanted to stop when the last step was made.
+    pub stop_is_agreed: bool,
+}
 
 /// What a finished step leaves behind.
 pub(crate) struct StepDone<B> {
-    /// Mean over the micro batches of each loss, then `grad_norm`.
+    /// Mean of each loss over the forward passes of all processes, then `grad_norm`.
     pub values: Vec<(String, f64)>,
-    /// Samples seen.
+    /// Samples seen by all processes.
     pub samples: usize,
     /// The last micro batch, for snapshots.
     pub batch: B,
     /// The context it was seen in.
     pub context: StepContext,
+    /// Whether one of the processes wants to stop.
+    pub stop: bool,
 }
 
 /// Why a step was not made; weights and optimiser are as before it.
@@ -32,13 +48,20 @@ pub(crate) enum StepFailure {
         value: f64,
         files: Vec<String>,
     },
+    /// Another process failed, before anything was updated here.
+    Peer(EngineError),
     /// libtorch refused.
     Engine(EngineError),
 }
 
 impl<E: Into<EngineError>> From<E> for StepFailure {
     fn from(error: E) -> Self {
-        Self::Engine(error.into())
+        match error.into() {
+            error @ (EngineError::PeerFailed { .. } | EngineError::PeerLost { .. }) => {
+                Self::Peer(error)
+            }
+            error => Self::Engine(error),
+        }
     }
 }
 
@@ -48,18 +71,22 @@ pub(crate) struct StepPlan {
     pub step: u64,
     pub lr: f64,
     pub device: Device,
+    /// Whether this process wants to stop.
+    pub stop: bool,
 }
 
-/// Makes one optimiser step out of `config.accumulate` batches. Their losses and the gradient norm
-/// are read in one go after the last backward pass, before anything is updated: that is the only
-/// point where the host waits for the device.
+/// Makes this process's share of one optimiser step. Losses and the gradient norm are read in one go
+/// after the last backward pass, before anything is updated: that is the only point where the host
+/// waits for the device. There the processes tell each other, too, so that all or none of them update.
 pub(crate) fn make<T: Task>(
     task: &T,
     batches: &mut dyn Iterator<Item = SampleBatch<T::Sample>>,
     optimizer: &mut Optimizer,
     config: &TrainerConfig,
     plan: &StepPlan,
+    ranks: &Ranks,
 ) -> Result<StepDone<T::Batch>, StepFailure> {
+    let Ranks { world, share, .. } = ranks;
     let seed = step_seed(config.seed, plan.step);
     let mut names: Vec<Vec<String>> = Vec::new();
     let mut files: Vec<Vec<String>> = Vec::new();
@@ -67,8 +94,11 @@ pub(crate) fn make<T: Task>(
     let mut samples = 0;
     let mut last = None;
     optimizer.clear_gradients();
-    for micro in 0..config.accumulate {
-        // The previous micro batch's memory is free before the next one is made.
+    if let Some(reducer) = &ranks.reducer {
+        reducer.begin();
+    }
+    for pass in 0..share.passes {
+        // The previous pass's memory is free before the next one is made.
         drop(last.take());
         let drawn = match batches.next() {
             Some(drawn) => drawn.map_err(StepFailure::Task)?,
@@ -78,7 +108,7 @@ pub(crate) fn make<T: Task>(
         let context = StepContext {
             epoch: plan.epoch,
             step: plan.step,
-            seed: micro_seed(seed, micro as u64),
+            seed: micro_seed(seed, share.piece(pass) as u64),
             train: true,
         };
         tch::manual_seed(context.seed as i64);
@@ -100,11 +130,11 @@ pub(crate) fn make<T: Task>(
             }
         }
         names.push(of_batch);
-        if config.accumulate == 1 {
-            losses.total.f_backward()?;
-        } else {
-            (losses.total / config.accumulate as f64).f_backward()?;
-        }
+        let loss = match share.passes {
+            1 => losses.total,
+            passes => losses.total / passes as f64,
+        };
+        backward(loss, ranks, pass + 1 == share.passes)?;
         last = Some((batch, context));
     }
     let Some((batch, context)) = last else {
@@ -120,10 +150,25 @@ pub(crate) fn make<T: Task>(
     scalars.push(as_scalar(
         &kernels::global_norm(&gradients).to_device(plan.device),
     )?);
-    let read: Vec<f64> = Vec::try_from(Tensor::f_stack(&scalars, 0)?.to_device(Device::Cpu))?;
-    let values = sum_up(&names, &files, &read)?;
+    let mut told: Vec<f64> = Vec::try_from(Tensor::f_stack(&scalars, 0)?.to_device(Device::Cpu))?;
+    let unused = ranks.reducer.as_ref().map(Reducer::used);
+    let all_used = |used: &Vec<f32>| used.iter().all(|used| *used == 1.0);
+    told.push(f64::from(plan.stop));
+    told.push(f64::from(unused.as_ref().is_none_or(all_used)));
+    let told = world.exchange_numbers(told)?;
+    let every = |at_end: usize| told.iter().map(move |one| one[one.len() - 1 - at_end]);
+    let stop = every(1).any(|wants| wants == 1.0);
+    let values = match sum_up(&names, &told) {
+        Summed::Values(values) => values,
+        Summed::NonFinite(found) => return Err(found.failure(world, &files)?),
+    };
+    if let Some(used) = unused
+        && every(0).any(|all_used| all_used == 0.0)
+    {
+        clear_unused(optimizer, world, &used)?;
+    }
 
-    let norm = read[read.len() - 1];
+    let norm = values.last().map_or(0.0, |(_, norm)| *norm);
     if let Some(largest) = config.clip_grad {
         clip(&gradients, norm, largest);
     }
@@ -131,10 +176,43 @@ pub(crate) fn make<T: Task>(
     optimizer.step(plan.lr);
     Ok(StepDone {
         values,
-        samples,
+        samples: samples * share.ranks,
         batch,
         context,
+        stop,
     })
+}
+
+/// The backward pass of `loss`; with the step's last one gradients are averaged over the processes.
+fn backward(loss: Tensor, ranks: &Ranks, last: bool) -> Result<(), StepFailure> {
+    let loss = match &ranks.reducer {
+        Some(reducer) if last => reducer
+            .attach(&loss)
+            .map_err(|error| ranks.world.broken(&error.to_string()))?,
+        _ => loss,
+    };
+    loss.f_backward().map_err(|error| {
+        match EngineError::from(error) {
+            EngineError::Torch(message) if ranks.world.is_about_connections(&message) => {
+                ranks.world.broken(&message)
+            }
+            error => error,
+        }
+        .into()
+    })
+}
+
+/// Parameters without a gradient in any process have none, rather than one of zeros: as with one process,
+/// neither they nor their moments change.
+fn clear_unused(optimizer: &Optimizer, world: &World, used: &[f32]) -> Result<(), EngineError> {
+    let own = used.iter().map(|used| f64::from(*used)).collect();
+    let everywhere = world.exchange_numbers(own)?;
+    for (at, parameter) in optimizer.groups().parameters().enumerate() {
+        if everywhere.iter().all(|used| used[at] == 0.0) {
+            kernels::clear_gradients(std::iter::once(&parameter.tensor));
+        }
+    }
+    Ok(())
 }
 
 /// Scales gradients of global norm `norm` down to `largest`, in float32 and in the order of
@@ -156,54 +234,88 @@ fn as_scalar(value: &Tensor) -> Result<Tensor, EngineError> {
     Ok(value.detach().reshape([0i64; 0]).to_kind(Kind::Double))
 }
 
-/// Means over the micro batches, or the first value that is not finite with its files.
-fn sum_up(
-    names: &[Vec<String>],
-    files: &[Vec<String>],
-    read: &[f64],
-) -> Result<Vec<(String, f64)>, StepFailure> {
-    let mut sums: Vec<(String, f64, usize)> = Vec::new();
-    let mut rest = read.iter();
-    for (names, files) in names.iter().zip(files) {
-        let mut total = None;
-        for (name, value) in names.iter().zip(&mut rest) {
-            let bad = |value| StepFailure::NonFinite {
-                name: name.clone(),
-                value,
-                files: files.clone(),
-            };
-            match (value.is_finite(), name.as_str()) {
-                (true, _) => {}
-                // A part says more than the total; the total speaks if no part does.
-                (false, "loss") => total = Some(bad(*value)),
-                (false, _) => return Err(bad(*value)),
-            }
-            match sums.iter_mut().find(|(known, ..)| known == name) {
-                Some((_, sum, count)) => {
-                    *sum += value;
-                    *count += 1;
-                }
-                None => sums.push((name.clone(), *value, 1)),
-            }
-        }
-        if let Some(total) = total {
-            return Err(total);
-        }
+/// What all processes' losses and gradients say.
+enum Summed {
+    /// Their means, then `grad_norm`.
+    Values(Vec<(String, f64)>),
+    NonFinite(NonFinite),
+}
+
+/// A value that is not finite.
+struct NonFinite {
+    name: String,
+    value: f64,
+    rank: usize,
+    /// The forward pass it is of; none for the gradient norm, which is of all.
+    pass: Option<usize>,
+}
+
+impl NonFinite {
+    /// The failure, with the files that were seen; every process learns them.
+    fn failure(self, world: &World, files: &[Vec<String>]) -> Result<StepFailure, EngineError> {
+        let files: Vec<Vec<Vec<String>>> = world.exchange(&files.to_vec())?;
+        Ok(StepFailure::NonFinite {
+            name: self.name,
+            value: self.value,
+            files: match self.pass {
+                Some(pass) => files[self.rank].get(pass).cloned().unwrap_or_default(),
+                None => files.concat().concat(),
+            },
+        })
     }
-    let norm = rest.next().copied().unwrap_or_default();
-    if !norm.is_finite() {
-        return Err(StepFailure::NonFinite {
-            name: "grad_norm".into(),
-            value: norm,
-            files: files.concat(),
-        });
+}
+
+/// Means over the passes of all processes, or the first value that is not finite. `told` holds each process's
+/// losses in the order of `names`, then its gradient norm.
+fn sum_up(names: &[Vec<String>], told: &[Vec<f64>]) -> Summed {
+    let mut sums: Vec<(String, f64, usize)> = Vec::new();
+    let mut norm = 0.0;
+    for (rank, told) in told.iter().enumerate() {
+        let mut rest = told.iter().copied();
+        for (pass, names) in names.iter().enumerate() {
+            let mut total = None;
+            for (name, value) in names.iter().zip(&mut rest) {
+                let bad = || NonFinite {
+                    name: name.clone(),
+                    value,
+                    rank,
+                    pass: Some(pass),
+                };
+                match (value.is_finite(), name.as_str()) {
+                    (true, _) => {}
+                    // A part says more than the total; the total speaks if no part does.
+                    (false, "loss") => total = Some(bad()),
+                    (false, _) => return Summed::NonFinite(bad()),
+                }
+                match sums.iter_mut().find(|(known, ..)| known == name) {
+                    Some((_, sum, count)) => {
+                        *sum += value;
+                        *count += 1;
+                    }
+                    None => sums.push((name.clone(), value, 1)),
+                }
+            }
+            if let Some(total) = total {
+                return Summed::NonFinite(total);
+            }
+        }
+        // The processes' gradients are the same by now.
+        norm = rest.next().unwrap_or_default();
+        if !norm.is_finite() {
+            return Summed::NonFinite(NonFinite {
+                name: "grad_norm".into(),
+                value: norm,
+                rank,
+                pass: None,
+            });
+        }
     }
     let mut values: Vec<(String, f64)> = sums
         .into_iter()
         .map(|(name, sum, count)| (name, sum / count as f64))
         .collect();
     values.push(("grad_norm".into(), norm));
-    Ok(values)
+    Summed::Values(values)
 }
 
 #[cfg(test)]

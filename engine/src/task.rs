@@ -7,6 +7,8 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tch::{Device, Tensor};
 
 /// Any error of a task or of its data; shown to the user as its one sentence.
@@ -89,8 +91,8 @@ pub trait Task {
     type Sample: Send + 'static;
     /// A batch on the device.
     type Batch;
-    /// What is predicted for one sample.
-    type Prediction;
+    /// What is predicted for one sample; it travels to the process that writes it down.
+    type Prediction: Serialize + DeserializeOwned;
 
     /// Stacks samples and moves them to `device`; mixing and masking noise come from
     /// `context.seed`.

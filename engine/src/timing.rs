@@ -1,12 +1,13 @@
 //! How long a training would take, from a few steps of it.
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use tch::{Tensor, nn};
 
 use crate::optimizer::{Optimizer, ParameterGroups};
-use crate::step::{self, StepFailure, StepPlan};
-use crate::{BatchSource, EngineError, Task, TrainerConfig};
+use crate::step::{self, Ranks, StepFailure, StepPlan};
+use crate::{BatchSource, EngineError, Share, Task, TrainerConfig, World};
 
 /// What a training consists of and how long its parts take.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,15 +48,22 @@ pub fn time_steps<T: Task>(
     let steps = config.total_steps(per_epoch);
     let mut times = Vec::with_capacity(count);
     let mut batches = source.epoch(0, 0);
+    let alone = Ranks {
+        world: Rc::new(World::alone()),
+        share: Share::whole(config),
+        reducer: None,
+        stop_is_agreed: false,
+    };
     for step in 0..per_epoch.min(count as u64 + 1) {
         let plan = StepPlan {
             epoch: 0,
             step,
             lr: 0.0,
             device: vs.device(),
+            stop: false,
         };
         let started = Instant::now();
-        step::make(task, &mut *batches, &mut optimizer, config, &plan).map_err(refused)?;
+        step::make(task, &mut *batches, &mut optimizer, config, &plan, &alone).map_err(refused)?;
         times.push(started.elapsed().as_secs_f64());
     }
     // The first one warms libtorch up, unless it is the only one.
@@ -78,7 +86,7 @@ fn refused(failure: StepFailure) -> EngineError {
         checkpoint: String::new(),
     };
     match failure {
-        StepFailure::Engine(error) => error,
+        StepFailure::Engine(error) | StepFailure::Peer(error) => error,
         StepFailure::Task(source) => task(source),
         StepFailure::Ended => task("the data ended before its epoch did".into()),
         StepFailure::NonFinite { name, value, .. } => {

@@ -2,6 +2,19 @@
 
 use std::sync::OnceLock;
 
+use crate::{NativeError, ffi};
+
+/// Makes GPU `index` the one that this thread's allocations and streams are on where no tensor says so
+/// (`torch.cuda.set_device`).
+///
+/// # Errors
+/// When there is no such GPU, or libtorch has no CUDA.
+pub fn set_cuda_device(index: usize) -> Result<(), NativeError> {
+    let index = i8::try_from(index).map_err(|_| NativeError(format!("no GPU {index}")))?;
+    // SAFETY: a plain value in.
+    unsafe { ffi::answer(ffi::deepmim_set_cuda_device(index)) }
+}
+
 /// Loads `libtorch_cuda.so`, once, and says whether it is there.
 ///
 /// The linker drops the library as unneeded, because nothing here names one of its symbols: without

@@ -11,8 +11,26 @@ pub type Call = extern "C" fn(*mut c_void, *mut C_tensor) -> *mut C_tensor;
 /// Frees a checkpointed region's closure.
 pub type Drop = extern "C" fn(*mut c_void);
 
+/// `deepmim_store`.
+#[repr(C)]
+pub struct Store {
+    opaque: [u8; 0],
+}
+
+/// `deepmim_group`.
+#[repr(C)]
+pub struct Group {
+    opaque: [u8; 0],
+}
+
+/// `deepmim_reducer`.
+#[repr(C)]
+pub struct Reducer {
+    opaque: [u8; 0],
+}
+
 unsafe extern "C" {
-    fn deepmim_free_message(message: *mut c_char);
+    pub fn deepmim_free_message(message: *mut c_char);
     pub fn deepmim_checkpoint(
         input: *mut C_tensor,
         data: *mut c_void,
@@ -104,6 +122,73 @@ unsafe extern "C" {
         scale: f64,
         sampling_ratio: i64,
         aligned: bool,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub fn deepmim_set_cuda_device(index: i8) -> *mut c_char;
+    pub fn deepmim_store_open(
+        host: *const c_char,
+        port: u16,
+        serve: bool,
+        timeout_ms: i64,
+        output: *mut *mut Store,
+    ) -> *mut c_char;
+    pub fn deepmim_store_prefixed(
+        store: *const Store,
+        prefix: *const c_char,
+        output: *mut *mut Store,
+    ) -> *mut c_char;
+    pub fn deepmim_store_free(store: *mut Store);
+    pub fn deepmim_store_set(
+        store: *const Store,
+        key: *const c_char,
+        data: *const u8,
+        count: usize,
+    ) -> *mut c_char;
+    pub fn deepmim_store_get(
+        store: *const Store,
+        key: *const c_char,
+        timeout_ms: i64,
+        output: *mut *mut c_char,
+    ) -> *mut c_char;
+    pub fn deepmim_group_new(
+        store: *const Store,
+        rank: c_int,
+        size: c_int,
+        nccl: bool,
+        address: *const c_char,
+        timeout_ms: i64,
+        output: *mut *mut Group,
+    ) -> *mut c_char;
+    pub fn deepmim_group_free(group: *mut Group);
+    pub fn deepmim_group_sum(group: *const Group, tensor: *const C_tensor) -> *mut c_char;
+    pub fn deepmim_group_broadcast(
+        group: *const Group,
+        tensor: *const C_tensor,
+        root: i64,
+    ) -> *mut c_char;
+    pub fn deepmim_group_all_gather(
+        group: *const Group,
+        tensor: *const C_tensor,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub fn deepmim_group_differentiable_sum(
+        group: *const Group,
+        tensor: *const C_tensor,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub fn deepmim_reducer_new(
+        group: *const Group,
+        parameters: *const *mut C_tensor,
+        count: usize,
+        bucket_bytes: i64,
+        output: *mut *mut Reducer,
+    ) -> *mut c_char;
+    pub fn deepmim_reducer_free(reducer: *mut Reducer);
+    pub fn deepmim_reducer_begin(reducer: *const Reducer);
+    pub fn deepmim_reducer_used(reducer: *const Reducer, used: *mut f32);
+    pub fn deepmim_reducer_attach(
+        reducer: *const Reducer,
+        loss: *const C_tensor,
         output: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub fn deepmim_clear_grad(tensor: *mut C_tensor);

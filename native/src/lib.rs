@@ -11,10 +11,11 @@
 //! - [`linear_after_norm`], [`linear_after_gelu`]: two operators that keep what one would;
 //! - [`enlarged_cross_entropy`]: the loss of a label map without logits of its size;
 //! - [`roi_align`]: ROIAlign, forward and backward;
-//! - [`load_cuda`]: makes libtorch's CUDA half visible to a program linked against its CPU half.
+//! - [`Store`], [`ProcessGroup`] and [`Reducer`]: PyTorch's distributed training (c10d);
+//! - [`load_cuda`]: makes libtorch's CUDA half visible to a program linked against its CPU half,
+//!   and [`set_cuda_device`] chooses a GPU.
 //!
-//! This is the only crate with `unsafe` code. The C++ half are `shim.cpp`, `attention.cpp`,
-//! `biased_attention.cpp`, `enlarged_loss.cpp`, `recomputed_linear.cpp` and `roi_align.cpp`.
+//! This is the only crate with `unsafe` code. The C++ half are the `.cpp` files beside it.
 
 #![allow(unsafe_code)]
 
@@ -27,23 +28,27 @@ mod enlarged_loss;
 mod ffi;
 mod lists;
 mod memory;
+mod process_group;
 mod recomputed_linear;
+mod reducer;
 mod roi_align;
 
 pub use attention::relative_attention;
 pub use autocast::Autocast;
 pub use biased_attention::biased_attention;
 pub use checkpoint::checkpoint;
-pub use cuda::load_cuda;
+pub use cuda::{load_cuda, set_cuda_device};
 pub use enlarged_loss::{PixelSums, enlarged_cross_entropy};
 pub use lists::{
     AdamWConstants, clear_grad, foreach_lerp, foreach_norm, foreach_scale, fused_adamw,
     libtorch_version,
 };
 pub use memory::{keep_freed_memory, return_freed_memory};
+pub use process_group::{Backend, GroupOptions, ProcessGroup, Store};
 pub use recomputed_linear::{
     LinearParameters, NormParameters, linear_after_gelu, linear_after_norm,
 };
+pub use reducer::Reducer;
 pub use roi_align::{RoiAlign, roi_align};
 
 /// An exception that libtorch raised inside the shim.

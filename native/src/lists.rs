@@ -137,7 +137,7 @@ pub fn libtorch_version() -> String {
         .into_owned()
 }
 
-fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
+pub(crate) fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
     tensors
         .iter()
         .map(|tensor| tensor.as_ptr().cast_mut())

@@ -8,6 +8,7 @@
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/version.h>
 
 #include <stdexcept>
@@ -188,6 +189,13 @@ char *deepmim_foreach_lerp(at::Tensor *const *targets, at::Tensor *const *source
       at::NoGradGuard no_grad;
       at::_foreach_lerp_(list(targets, count), list(sources, count), weight);
     }
+  });
+}
+
+// Through the guard that CUDA registers, so that this compiles without its headers.
+char *deepmim_set_cuda_device(int8_t index) {
+  return guarded([&] {
+    c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).setDevice({c10::DeviceType::CUDA, index});
   });
 }
 

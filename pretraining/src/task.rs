@@ -7,6 +7,7 @@ use std::path::Path;
 
 use data::ClassificationSample;
 use engine::{Losses, ParamPolicy, StepContext, Task, TaskError};
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, nn};
 
 use crate::PretrainError;
@@ -35,7 +36,7 @@ pub struct PretrainBatch {
 }
 
 /// How well the hidden patches of one picture are predicted.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReconstructionLoss {
     /// Name of the sample.
     pub name: String,

@@ -2,7 +2,7 @@
 //!
 //! Source: mmcv `cnn/bricks/conv_module.py`, with mmsegmentation's settings.
 
-use backbone::{BatchNorm, convolve_map};
+use backbone::{BatchNorm, SumOverProcesses, convolve_map};
 use tch::{Tensor, nn, nn::Init};
 
 /// A convolution of stride 1 that keeps the size, without bias, then BatchNorm and ReLU: parameters
@@ -22,6 +22,11 @@ impl ConvNormRelu {
             weight: (path / "conv").var("weight", &[outputs, inputs, kernel, kernel], init),
             norm: BatchNorm::new(&(path / "bn"), outputs),
         }
+    }
+
+    /// From now on training takes statistics over the batches of all processes.
+    pub(crate) fn synchronise(&mut self, sum: &SumOverProcesses) {
+        self.norm.synchronise(sum);
     }
 
     /// `[B, inputs, H, W] -> [B, outputs, H, W]`.

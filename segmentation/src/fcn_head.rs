@@ -3,6 +3,7 @@
 //!
 //! Source: mmsegmentation `models/decode_heads/fcn_head.py`. Parity: `upernet`.
 
+use backbone::SumOverProcesses;
 use tch::{Tensor, nn};
 
 use crate::config::AuxiliaryConfig;
@@ -34,6 +35,13 @@ impl FcnHead {
         Self {
             convs,
             classifier: Classifier::new(&(path / "conv_seg"), config.channels, classes, dropout),
+        }
+    }
+
+    /// From now on training takes the statistics of BatchNorm over the batches of all processes.
+    pub fn synchronise(&mut self, sum: &SumOverProcesses) {
+        for conv in &mut self.convs {
+            conv.synchronise(sum);
         }
     }
 

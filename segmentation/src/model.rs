@@ -4,7 +4,7 @@
 //! `models/segmentors/encoder_decoder.py`. Parameter names are those of the released checkpoints, but for
 //! layer scale (`ls1.gamma` instead of `gamma_1`), as everywhere here.
 
-use backbone::{RescalingNecks, Vit};
+use backbone::{RescalingNecks, SumOverProcesses, Vit};
 use tch::{Kind, Tensor, nn};
 
 use crate::config::SegmentorConfig;
@@ -60,6 +60,15 @@ impl Segmentor {
             auxiliary,
             config: config.clone(),
         })
+    }
+
+    /// From now on training takes the statistics of BatchNorm over the batches of all processes.
+    pub fn synchronise(&mut self, sum: &SumOverProcesses) {
+        self.necks.synchronise(sum);
+        self.head.synchronise(sum);
+        if let Some(head) = &mut self.auxiliary {
+            head.synchronise(sum);
+        }
     }
 
     /// What the segmentor was built from.

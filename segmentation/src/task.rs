@@ -1,7 +1,11 @@
 //! Segmentation as a [`engine::Task`]: samples to batches, batches to losses or to label maps.
 
+use std::rc::Rc;
+
+use backbone::SumOverProcesses;
 use data::{IGNORED, RgbImage, SegmentationSample};
-use engine::{Losses, ParamPolicy, StepContext, Task, TaskError};
+use engine::{Losses, ParamPolicy, StepContext, Task, TaskError, World};
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, nn};
 
 use crate::config::{SegmentorConfig, TestTime};
@@ -28,7 +32,7 @@ pub struct SegmentationBatch {
 }
 
 /// What was found on one picture.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentedPicture {
     /// The picture, relative to the data set.
     pub name: String,
@@ -65,6 +69,13 @@ impl SegmentationTask {
             weight_decay,
             test_time,
         })
+    }
+
+    /// From now on training takes the statistics of BatchNorm over the batches of all processes of `world`.
+    pub fn synchronise(&mut self, world: &Rc<World>) {
+        let world = world.clone();
+        let sum = SumOverProcesses::new(move |tensor| world.differentiable_sum(tensor));
+        self.segmentor.synchronise(&sum);
     }
 
     /// The model.

@@ -4,6 +4,7 @@
 //! Source: mmsegmentation `models/decode_heads/{psp_head,uper_head}.py`, whose names these are. Parity:
 //! `upernet`.
 
+use backbone::SumOverProcesses;
 use tch::{Tensor, nn};
 
 use crate::conv::{Classifier, ConvNormRelu, resize};
@@ -83,6 +84,17 @@ impl UperHead {
             classifier: Classifier::new(&(path / "conv_seg"), channels, classes, dropout),
             channels,
         }
+    }
+
+    /// From now on training takes the statistics of BatchNorm over the batches of all processes.
+    pub fn synchronise(&mut self, sum: &SumOverProcesses) {
+        let stages = self.pooling.stages.iter_mut().map(|(_, conv)| conv);
+        self.laterals
+            .iter_mut()
+            .chain(&mut self.smooth)
+            .chain(stages)
+            .chain([&mut self.pooling.bottleneck, &mut self.fusion])
+            .for_each(|conv| conv.synchronise(sum));
     }
 
     /// Four maps `[B, inputs, H / 2^i, W / 2^i]`, finest first, to fused features `[B, channels, H, W]`.

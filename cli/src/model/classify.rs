@@ -1,17 +1,18 @@
 //! `deepmim finetune`, `eval` and `predict`.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context, bail};
 use classification::{ClassificationTask, Evaluation, EvaluationFiles};
 use data::{
-    Class, ClassificationSample, Dataset, LoadedSet, Orientation, Transform, decode_file,
+    Class, ClassificationSample, Dataset, LoadedSet, Orientation, Shard, Transform, decode_file,
     read_classes,
 };
 use deepmim_cli::{
     EvalArgs, Failure, FinetuneArgs, PredictArgs, RecipeText, RunArgs, print_json, print_text,
 };
-use engine::{BatchSource, EvaluateOptions, StepContext, Task, TaskError, Trainer};
+use engine::{BatchSource, EvaluateOptions, Share, StepContext, Task, TaskError, World};
 use leaderboard::Kind;
 use tch::{Device, nn};
 
@@ -19,8 +20,11 @@ use crate::estimate::{estimate, estimate_evaluation};
 use crate::examples::ClassExamples;
 use crate::experiment::ClassifyRecipe;
 use crate::outputs::evaluation_folder;
+use crate::ranks::{evaluation_shard, print_once, shard, together};
 use crate::record::{Setting, classes_truth, forget};
-use crate::session::{Batches, Session, ended, evaluate_options, goes_on, prepare};
+use crate::session::{
+    Batches, Session, assist, ended, evaluate_options, evaluation_failed, goes_on, prepare,
+};
 use crate::weights::Weights;
 
 /// File of a run with one class name a line, in class order.
@@ -30,49 +34,64 @@ const CLASSES: &str = "classes.txt";
 const DEFAULT_TOP: usize = 5;
 
 /// Fine-tunes or probes as the command line says.
-pub fn finetune(args: &FinetuneArgs, text: &RecipeText) -> Result<(), Failure> {
-    let recipe = ClassifyRecipe::from_text(text, "finetune")?;
-    let init = Weights::initial(args, &recipe.init)?;
-    train(&recipe, &text.name(), init.as_ref(), &args.run)
+pub fn finetune(world: &Rc<World>, args: &FinetuneArgs, text: &RecipeText) -> Result<(), Failure> {
+    let (recipe, init) = together(world, || {
+        let recipe = ClassifyRecipe::from_text(text, "finetune")?;
+        let init = Weights::initial(args, &recipe.init)?;
+        Ok((recipe, init))
+    })?;
+    train(world, &recipe, &text.name(), init.as_ref(), &args.run)
 }
 
 /// Trains in one run folder, evaluates, writes the predictions into it and prints the scores.
 fn train(
+    world: &Rc<World>,
     recipe: &ClassifyRecipe,
     name: &str,
     init: Option<&Weights>,
     args: &RunArgs,
 ) -> Result<(), Failure> {
     let config = &recipe.trainer;
-    let train = recipe.data.open_train(config.batch_size, config.seed)?;
-    let val = recipe.data.open_val()?;
-    check_classes(recipe, &train, "training")?;
-    check_classes(recipe, &val, "validation")?;
-    let names = same_classes(&train, &val)?;
+    let (share, train, val, names, vs, task) = together(world, || {
+        let share = Share::new(config, world.rank(), world.size(), false)?;
+        let train = recipe
+            .data
+            .open_train(config.batch_size, config.seed, shard(&share))?;
+        let val = recipe.data.open_val(evaluation_shard(world))?;
+        check_classes(recipe, &train, "training")?;
+        check_classes(recipe, &val, "validation")?;
+        let names = same_classes(&train, &val)?;
 
-    let device = prepare(&recipe.run.device, config)?;
-    let vs = nn::VarStore::new(device);
-    let task = ClassificationTask::new(&vs, &recipe.model, config.optimizer.weight_decay())?;
-    if let Some(weights) = init
-        && !goes_on(args, name)?
-    {
-        eprint!("{}", weights.initialise(&vs, &recipe.init)?);
-    }
-    let options = evaluate_options(device, config, &val)?;
+        let vs = nn::VarStore::new(prepare(&recipe.run.device, config, world)?);
+        let task = ClassificationTask::new(&vs, &recipe.model, config.optimizer.weight_decay())?;
+        if let Some(weights) = init
+            && !goes_on(args, name)?
+        {
+            let told = weights.initialise(&vs, &recipe.init)?;
+            print_once(world, &told);
+        }
+        Ok((share, train, val, names, vs, task))
+    })?;
+    let device = vs.device();
+    let options = evaluate_options(device, config, &val, world)?;
     if args.estimate {
         return estimate(&vs, &task, config, &train, Some((&val, &options)));
     }
-    let session = Session::open(args, name, device, recipe, config, init)?;
-    let folder = session.run.path().to_owned();
-    write_classes(&folder, train.dataset.classes())?;
-    let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;
-    let files = Files::new(&folder.join("eval"))?;
-    let setting = Setting::new(recipe, device, config.seed, None)?;
+    let session = Session::open((world, share), args, name, recipe, init, |folder| {
+        write_classes(folder, train.dataset.classes())
+    })?;
+    let folder = session.folder.clone();
+    let mut trainer = session.trainer(&vs, &task, config)?;
+    let setting = Setting::new(recipe, device, config.seed, world.size(), None)?;
     let mut last = None;
     let outcome = trainer.fit(&task, &Batches(&train.loader), |point, task| {
+        if !world.is_main() {
+            assist(task, &val, &options)?;
+            return Ok(Vec::new());
+        }
         // Predictions of the end are what a comparison reads; earlier ones are only numbers.
         let evaluation = if point.last {
-            files.evaluate(task, &val, &options, &names, &setting)?
+            Files::new(&folder.join("eval"))?.evaluate(task, &val, &options, &names, &setting)?
         } else {
             let source = Batches(&val.loader);
             let none = EvaluationFiles::default();
@@ -83,6 +102,9 @@ fn train(
         Ok(rows)
     })?;
     ended(outcome, &folder)?;
+    if !world.is_main() {
+        return Ok(());
+    }
     match last {
         Some(evaluation) => Ok(print_text(&evaluation.report())?),
         None => Err(anyhow::anyhow!(
@@ -94,26 +116,31 @@ fn train(
 }
 
 /// Evaluates trained weights.
-pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
-    let recipe = ClassifyRecipe::from_text(text, "eval")?;
-    let val = recipe.data.open_val()?;
-    check_classes(&recipe, &val, "validation")?;
-    let model = Model::restore(&recipe, &args.weights)?;
+pub fn evaluate(world: &Rc<World>, args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
+    let (recipe, val, model) = together(world, || {
+        let recipe = ClassifyRecipe::from_text(text, "eval")?;
+        let val = recipe.data.open_val(evaluation_shard(world))?;
+        check_classes(&recipe, &val, "validation")?;
+        let model = Model::restore(&recipe, &args.weights, world)?;
+        Ok((recipe, val, model))
+    })?;
     let out = evaluation_folder(args, model.weights.run.as_deref(), &text.name());
-    let options = evaluate_options(model.device, &recipe.trainer, &val)?;
+    let options = evaluate_options(model.device, &recipe.trainer, &val, world)?;
     if args.estimate {
         return estimate_evaluation(&model.task, &val, &options);
+    }
+    if !world.is_main() {
+        return assist(&model.task, &val, &options)
+            .map_err(|error| evaluation_failed(error.into()));
     }
     let files = Files::new(&out)?;
     let names = class_list(val.dataset.classes());
     let seed = recipe.trainer.seed;
-    let setting = Setting::new(&recipe, model.device, seed, Some(&model.weights))?;
-    let evaluation = match files.evaluate(&model.task, &val, &options, &names, &setting) {
-        Err(_) if options.stop.raised() => {
-            return Err(Failure::Interrupted("stopped; nothing was written".into()));
-        }
-        other => other.map_err(|error| anyhow::anyhow!("{error}"))?,
-    };
+    let weights = Some(&model.weights);
+    let setting = Setting::new(&recipe, model.device, seed, world.size(), weights)?;
+    let evaluation = files
+        .evaluate(&model.task, &val, &options, &names, &setting)
+        .map_err(evaluation_failed)?;
     let report = evaluation.report();
     if args.json {
         print_json(&report.to_json())?
@@ -133,7 +160,7 @@ pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
         )
         .into());
     }
-    let model = Model::restore(&recipe, &args.weights)?;
+    let model = Model::restore(&recipe, &args.weights, &World::alone())?;
     let names = class_names(args, &recipe, &model.weights)?;
     let transform = Transform::eval(&recipe.data.eval_transform)?;
     let _no_grad = tch::no_grad_guard();
@@ -182,9 +209,13 @@ struct Model {
 }
 
 impl Model {
-    fn restore(recipe: &ClassifyRecipe, args: &deepmim_cli::WeightsArgs) -> anyhow::Result<Self> {
+    fn restore(
+        recipe: &ClassifyRecipe,
+        args: &deepmim_cli::WeightsArgs,
+        world: &World,
+    ) -> anyhow::Result<Self> {
         let weights = Weights::find(&args.weights, args.dialect, &recipe.init)?;
-        let device = prepare(&recipe.run.device, &recipe.trainer)?;
+        let device = prepare(&recipe.run.device, &recipe.trainer, world)?;
         let vs = nn::VarStore::new(device);
         let task =
             ClassificationTask::new(&vs, &recipe.model, recipe.trainer.optimizer.weight_decay())?;
@@ -320,7 +351,7 @@ fn class_names(
     }
     let from_data = recipe
         .data
-        .open_val()
+        .open_val(Shard::WHOLE)
         .ok()
         .map(|set| class_list(set.dataset.classes()));
     Ok(from_data.filter(|names| names.len() as i64 == recipe.model.classes))

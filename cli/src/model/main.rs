@@ -9,22 +9,32 @@ mod examples;
 mod experiment;
 mod outputs;
 mod pretrain;
+mod ranks;
 mod record;
 mod segment;
 mod session;
 mod weights;
 
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use clap::Parser;
 use deepmim_cli::{Cli, Command, Failure, STOP_WITH_STDIN, finish};
-use engine::StopFlag;
+use engine::{StopFlag, World};
 use experiment::TaskKind;
 
 fn main() -> ExitCode {
     native::keep_freed_memory();
     let command = Cli::parse().command;
-    finish(stop_with_stdin().and_then(|()| run(command)))
+    let world = match ranks::join(&command) {
+        Ok(world) => world,
+        Err(error) => return finish(Err(error.into())),
+    };
+    let result = stop_with_stdin().and_then(|()| run(command, &world));
+    // The others learn that this process is gone when it leaves them, which is after it said why.
+    let code = finish(ranks::settle(&world, result));
+    drop(world);
+    code
 }
 
 /// Stops and saves when standard input ends, where the program that started this one wants that.
@@ -41,30 +51,31 @@ fn stop_with_stdin() -> Result<(), Failure> {
     Ok(())
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn run(command: Command, world: &Rc<World>) -> Result<(), Failure> {
     match command {
-        Command::Pretrain(args) => pretrain::run(&args),
+        Command::Pretrain(args) => pretrain::run(world, &args),
         Command::Finetune(args) => {
-            let text = session::recipe(&args.recipe)?;
+            let text = ranks::together(world, || session::recipe(&args.recipe))?;
             match TaskKind::of(&text) {
-                Some(TaskKind::Detect) => detect::finetune(&args, &text),
-                Some(TaskKind::Segment) => segment::finetune(&args, &text),
-                _ => classify::finetune(&args, &text),
+                Some(TaskKind::Detect) => detect::finetune(world, &args, &text),
+                Some(TaskKind::Segment) => segment::finetune(world, &args, &text),
+                _ => classify::finetune(world, &args, &text),
             }
         }
         Command::Eval(args) => {
-            let mut text = session::recipe(&args.recipe)?;
-            session::test_time(&mut text, &args.test_time)?;
-            let kind = TaskKind::of(&text);
-            if args.submission && kind != Some(TaskKind::Segment) {
-                return Err(
-                    anyhow::anyhow!("--submission is for recipes with task = \"segment\"").into(),
-                );
-            }
+            let (text, kind) = ranks::together(world, || {
+                let mut text = session::recipe(&args.recipe)?;
+                session::test_time(&mut text, &args.test_time)?;
+                let kind = TaskKind::of(&text);
+                if args.submission && kind != Some(TaskKind::Segment) {
+                    anyhow::bail!("--submission is for recipes with task = \"segment\"");
+                }
+                Ok((text, kind))
+            })?;
             match kind {
-                Some(TaskKind::Detect) => detect::evaluate(&args, &text),
-                Some(TaskKind::Segment) => segment::evaluate(&args, &text),
-                _ => classify::evaluate(&args, &text),
+                Some(TaskKind::Detect) => detect::evaluate(world, &args, &text),
+                Some(TaskKind::Segment) => segment::evaluate(world, &args, &text),
+                _ => classify::evaluate(world, &args, &text),
             }
         }
         Command::Predict(args) => {
@@ -82,6 +93,7 @@ fn run(command: Command) -> Result<(), Failure> {
         | Command::Score(_)
         | Command::Compare(_)
         | Command::Suite(_)
+        | Command::Launch(_)
         | Command::Completions { .. } => {
             Err(anyhow::anyhow!("start this command as deepmim").into())
         }

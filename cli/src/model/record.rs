@@ -21,6 +21,8 @@ pub struct Setting<'a> {
     pub device: Device,
     /// The recipe's seed.
     pub seed: u64,
+    /// Processes that evaluate together.
+    pub processes: usize,
     /// The evaluated weights, where they are not the end of the run that evaluates.
     pub weights: Option<&'a Weights>,
 }
@@ -31,12 +33,14 @@ impl<'a> Setting<'a> {
         recipe: &impl Serialize,
         device: Device,
         seed: u64,
+        processes: usize,
         weights: Option<&'a Weights>,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             recipe: toml::to_string_pretty(recipe).context("the recipe cannot be written out")?,
             device,
             seed,
+            processes,
             weights,
         })
     }
@@ -50,7 +54,8 @@ impl<'a> Setting<'a> {
         truth: Truth,
         examples: Vec<ExampleRecord>,
     ) -> anyhow::Result<()> {
-        let environment = serde_json::to_value(Environment::current(self.device, self.seed))?;
+        let environment =
+            serde_json::to_value(Environment::current(self.device, self.seed, self.processes))?;
         let record = EvaluationRecord {
             kind,
             pictures,

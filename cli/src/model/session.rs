@@ -1,20 +1,22 @@
 //! What every training command does around its task: device, run folder, summary, how it ended.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::Context;
 use data::{Dataset, LoadedSet, Loader};
 use deepmim_cli::{Failure, RecipeArgs, RecipeText, RunArgs, TestTimeArgs};
 use engine::{
-    BatchSource, Checkpoint, Environment, EvaluateOptions, Existing, Outcome, RunDir, SampleBatch,
-    StopFlag, TrainerConfig,
+    BatchSource, Checkpoint, EngineError, EvaluateOptions, Existing, Outcome, RunDir, SampleBatch,
+    Share, StopFlag, Task, TaskError, Trainer, TrainerConfig, World,
 };
 use leaderboard::Start;
 use serde::Serialize;
-use tch::Device;
+use tch::{Device, nn};
 
 use crate::device;
 use crate::experiment::TaskKind;
+use crate::ranks::{as_failure, together};
 use crate::weights::Weights;
 
 /// Reads a recipe and applies what the command line replaces.
@@ -77,6 +79,7 @@ pub fn evaluate_options<D: Dataset + 'static>(
     device: Device,
     trainer: &TrainerConfig,
     val: &LoadedSet<D>,
+    world: &Rc<World>,
 ) -> anyhow::Result<EvaluateOptions> {
     Ok(EvaluateOptions {
         device,
@@ -84,21 +87,47 @@ pub fn evaluate_options<D: Dataset + 'static>(
         batches: val.loader.batches(),
         label: "evaluate".into(),
         stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
+        world: world.clone(),
     })
+}
+
+/// Computes this process's part of an evaluation that rank 0 writes down and scores.
+pub fn assist<D: Dataset + 'static, T: Task<Sample = D::Sample>>(
+    task: &T,
+    val: &LoadedSet<D>,
+    options: &EvaluateOptions,
+) -> Result<(), EngineError> {
+    let batches = Batches(&val.loader);
+    engine::evaluate(task, batches.epoch(0, 0), options, |_| Ok(()))?;
+    Ok(())
+}
+
+/// How an evaluation ended, when it did not end well.
+pub fn evaluation_failed(error: TaskError) -> Failure {
+    if EngineError::is_stop(&error) {
+        return Failure::Interrupted("stopped; nothing was scored".into());
+    }
+    as_failure(error)
 }
 
 /// A run about to start.
 pub struct Session {
-    /// The run's folder, locked.
-    pub run: RunDir,
-    /// Raised by SIGINT and SIGTERM.
-    pub stop: StopFlag,
+    /// The run's folder; locked by rank 0, the others leave it alone.
+    pub folder: PathBuf,
+    run: Option<RunDir>,
+    stop: StopFlag,
+    world: Rc<World>,
+    share: Share,
 }
 
 /// Device, threads and random seed of a training, an evaluation or a prediction; nothing is written yet,
 /// so that a model that cannot be built or initialised leaves no run behind.
-pub fn prepare(device_name: &str, trainer: &TrainerConfig) -> anyhow::Result<Device> {
-    let device = device::parse(device_name)?;
+pub fn prepare(
+    device_name: &str,
+    trainer: &TrainerConfig,
+    world: &World,
+) -> anyhow::Result<Device> {
+    let device = device::of_process(device_name, world)?;
     if let Some(threads) = trainer.threads.and_then(|n| i32::try_from(n).ok()) {
         tch::set_num_threads(threads);
     }
@@ -120,42 +149,78 @@ pub fn goes_on(args: &RunArgs, name: &str) -> anyhow::Result<bool> {
 }
 
 impl Session {
-    /// Opens the run's folder and writes the resolved recipe, the environment and what the training starts
-    /// from into it.
+    /// Opens the run's folder and writes the resolved recipe and what the training starts from into it; rank
+    /// 0 does, and the others wait. `more` writes what else belongs there.
     pub fn open(
+        (world, share): (&Rc<World>, Share),
         args: &RunArgs,
         name: &str,
-        device: Device,
         recipe: &impl Serialize,
-        trainer: &TrainerConfig,
         init: Option<&Weights>,
-    ) -> Result<Self, Failure> {
-        let existing = match (args.resume, args.overwrite) {
-            (true, _) => Existing::Resume,
-            (_, true) => Existing::Overwrite,
-            _ => Existing::Refuse,
-        };
-        let resolved =
-            toml::to_string_pretty(recipe).context("the recipe cannot be written out")?;
-        let run = RunDir::open(&folder(args, name), existing, &resolved)?;
-        run.write_environment(&Environment::current(device, trainer.seed))?;
-        let start = Start {
-            weights: init.map(Weights::record).transpose()?,
-        };
-        let known = if goes_on(args, name)? {
-            Start::read(run.path())?
-        } else {
-            None
-        };
-        match known {
-            Some(known) => same_start(&known, &start, run.path())?,
-            None => start.write(run.path())?,
-        }
+        more: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
+        let stop = StopFlag::on_signals().context("signal handlers cannot be installed")?;
+        let run = together(world, || {
+            if !world.is_main() {
+                return Ok(None);
+            }
+            let run = open_run(args, name, recipe, init)?;
+            more(run.path())?;
+            Ok(Some(run))
+        })?;
         Ok(Self {
+            folder: folder(args, name),
             run,
-            stop: StopFlag::on_signals().context("signal handlers cannot be installed")?,
+            stop,
+            world: world.clone(),
+            share,
         })
     }
+
+    /// The trainer of the run.
+    pub fn trainer<T: Task>(
+        self,
+        vs: &nn::VarStore,
+        task: &T,
+        config: &TrainerConfig,
+    ) -> Result<Trainer, EngineError> {
+        let Self {
+            run,
+            stop,
+            world,
+            share,
+            ..
+        } = self;
+        Trainer::of_many(vs, task, config.clone(), run, stop, world, share)
+    }
+}
+
+fn open_run(
+    args: &RunArgs,
+    name: &str,
+    recipe: &impl Serialize,
+    init: Option<&Weights>,
+) -> anyhow::Result<RunDir> {
+    let existing = match (args.resume, args.overwrite) {
+        (true, _) => Existing::Resume,
+        (_, true) => Existing::Overwrite,
+        _ => Existing::Refuse,
+    };
+    let resolved = toml::to_string_pretty(recipe).context("the recipe cannot be written out")?;
+    let run = RunDir::open(&folder(args, name), existing, &resolved)?;
+    let start = Start {
+        weights: init.map(Weights::record).transpose()?,
+    };
+    let known = if goes_on(args, name)? {
+        Start::read(run.path())?
+    } else {
+        None
+    };
+    match known {
+        Some(known) => same_start(&known, &start, run.path())?,
+        None => start.write(run.path())?,
+    }
+    Ok(run)
 }
 
 /// Refuses to go on with a run from other weights than it started from. Weights that moved are the same.

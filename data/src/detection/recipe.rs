@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{DetectionEvalTransform, DetectionTrainTransform};
 use super::dataset::{DetectionDataset, DetectionSource};
 use crate::error::DataError;
-use crate::loader::{Loader, LoaderConfig};
+use crate::loader::{Loader, LoaderConfig, Shard};
 use crate::recipe::{LoadedSet, check_prefetch, default_prefetch, training_loader};
 
 /// Pictures with objects: `[data]` of a detection recipe.
@@ -72,27 +72,29 @@ impl DetectionData {
         &self,
         batch_size: usize,
         seed: u64,
+        shard: Shard,
     ) -> Result<LoadedSet<DetectionDataset>, DataError> {
         let dataset = DetectionDataset::open_train(
             &self.train.under(&self.root),
             &self.train_transform,
             self.skip_pictures_without_objects,
         )?;
-        let loader = training_loader(batch_size, seed, self.threads, self.prefetch);
+        let loader = training_loader(batch_size, seed, shard, self.threads, self.prefetch);
         loaded(dataset, loader)
     }
 
-    /// Opens the validation set, in the file's order and to the last picture.
+    /// Opens the validation set, `shard` of it, in the file's order and to the last picture.
     ///
     /// # Errors
     /// As [`DetectionDataset::open_eval`].
-    pub fn open_val(&self) -> Result<LoadedSet<DetectionDataset>, DataError> {
+    pub fn open_val(&self, shard: Shard) -> Result<LoadedSet<DetectionDataset>, DataError> {
         let dataset =
             DetectionDataset::open_eval(&self.val.under(&self.root), &self.eval_transform)?;
         let loader = LoaderConfig {
             batch_size: self.eval_batch_size,
             threads: self.threads,
             prefetch: self.prefetch,
+            shard,
             ..LoaderConfig::default()
         };
         loaded(dataset, loader)

@@ -11,7 +11,7 @@ use super::dataset::SegmentationDataset;
 use super::numbering::SegmentationLabels;
 use super::pairs::SegmentationSource;
 use crate::error::DataError;
-use crate::loader::{Loader, LoaderConfig};
+use crate::loader::{Loader, LoaderConfig, Shard};
 use crate::recipe::{LoadedSet, check_prefetch, default_prefetch, training_loader};
 
 /// Pictures with label maps: `[data]` of a segmentation recipe.
@@ -71,21 +71,22 @@ impl SegmentationData {
         &self,
         batch_size: usize,
         seed: u64,
+        shard: Shard,
     ) -> Result<LoadedSet<SegmentationDataset>, DataError> {
         let dataset = SegmentationDataset::open_train(
             &self.train.under(&self.root),
             &self.classes.under(&self.root),
             &self.train_transform,
         )?;
-        let loader = training_loader(batch_size, seed, self.threads, self.prefetch);
+        let loader = training_loader(batch_size, seed, shard, self.threads, self.prefetch);
         loaded(dataset, loader)
     }
 
-    /// Opens the validation set, in the order of the pictures' paths and to the last picture.
+    /// Opens the validation set, `shard` of it, in the order of the pictures' paths and to the last picture.
     ///
     /// # Errors
     /// As [`SegmentationDataset::open_eval`].
-    pub fn open_val(&self) -> Result<LoadedSet<SegmentationDataset>, DataError> {
+    pub fn open_val(&self, shard: Shard) -> Result<LoadedSet<SegmentationDataset>, DataError> {
         let dataset = SegmentationDataset::open_eval(
             &self.val.under(&self.root),
             &self.classes.under(&self.root),
@@ -95,6 +96,7 @@ impl SegmentationData {
             batch_size: self.eval_batch_size,
             threads: self.threads,
             prefetch: self.prefetch,
+            shard,
             ..LoaderConfig::default()
         };
         loaded(dataset, loader)

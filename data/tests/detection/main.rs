@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use deepmim_data::{
     Dataset, DetectionData, DetectionDataset, DetectionEvalTransform, DetectionSample,
-    DetectionSource, DetectionTrainTransform, InstanceMask, Loader, LoaderConfig, RgbImage,
+    DetectionSource, DetectionTrainTransform, InstanceMask, Loader, LoaderConfig, RgbImage, Shard,
     SynthDetectionConfig, detection_input, synth_detection, write_jpeg,
 };
 use eval::Rle;
@@ -393,13 +393,13 @@ fn a_recipe_opens_both_parts() {
     let data: DetectionData = serde_json::from_value(text.clone()).unwrap();
     data.check().unwrap();
     assert!(data.skip_pictures_without_objects);
-    let train = data.open_train(8, 1).unwrap();
+    let train = data.open_train(8, 1, Shard::WHOLE).unwrap();
     let batches = train.loader.epoch(0, 0).map(|batch| batch.unwrap().len());
     assert_eq!(
         batches.collect::<Vec<_>>(),
         vec![8; train.dataset.len() / 8]
     );
-    let val = data.open_val().unwrap();
+    let val = data.open_val(Shard::WHOLE).unwrap();
     let names: Vec<String> = val
         .loader
         .epoch(0, 0)

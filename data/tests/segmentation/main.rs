@@ -12,7 +12,7 @@ use std::sync::Arc;
 use deepmim_data::{
     DataError, Dataset, IGNORED, Loader, LoaderConfig, Orientation, RgbImage,
     SegmentationCheckOptions, SegmentationData, SegmentationDataset, SegmentationEvalTransform,
-    SegmentationLabels, SegmentationSample, SegmentationSource, SegmentationTrainTransform,
+    SegmentationLabels, SegmentationSample, SegmentationSource, SegmentationTrainTransform, Shard,
     SynthSegmentationConfig, decode_file, synth_segmentation, write_label_png,
 };
 use serde_json::{Value, json};
@@ -282,7 +282,7 @@ fn a_recipe_opens_both_parts() {
     let data: SegmentationData = serde_json::from_value(recipe.clone()).unwrap();
     data.check().unwrap();
     assert_eq!((data.eval_batch_size, data.prefetch), (1, 4));
-    let set = data.open_train(2, 1).unwrap();
+    let set = data.open_train(2, 1, Shard::WHOLE).unwrap();
     assert_eq!(set.loader.batches(), 2);
     assert_eq!(set.dataset.class_names(), drawn.classes);
     assert_eq!(set.dataset.palette().len(), 6);
@@ -294,7 +294,7 @@ fn a_recipe_opens_both_parts() {
     }
     assert!(seen.iter().all(|&label| label < 6 || label == IGNORED));
     assert!(seen.len() > 4, "{seen:?}");
-    let val = data.open_val().unwrap();
+    let val = data.open_val(Shard::WHOLE).unwrap();
     assert_eq!(
         val.loader
             .epoch(0, 0)

@@ -12,7 +12,7 @@ use tch::Tensor;
 
 pub use groups::{Group, Parameter, ParameterGroups};
 
-use crate::EngineError;
+use crate::{EngineError, World};
 use adamw::AdamW;
 use lars::Lars;
 
@@ -166,6 +166,20 @@ impl Optimizer {
             Self::AdamW(rule) => rule.state(),
             Self::Lars(rule) => rule.state(),
         }
+    }
+
+    /// Takes rank 0's state.
+    pub(crate) fn take_from_main(&mut self, world: &World) -> Result<(), EngineError> {
+        let own = self.state();
+        let tensors: Vec<Tensor> = own
+            .iter()
+            .map(|(_, tensor)| tensor.shallow_clone())
+            .collect();
+        world.take_from_main(&tensors)?;
+        if let Self::AdamW(rule) = self {
+            rule.take_steps(&own);
+        }
+        Ok(())
     }
 
     /// Takes over a state as [`Optimizer::state`] gave it; nothing changes unless all of it fits.

@@ -37,10 +37,13 @@ impl Trainer {
         let total = self.config.total_steps(per_epoch);
         self.started = Instant::now();
         self.last_save = self.started;
-        let mut progress = Progress::new("train", total, self.state.step);
+        let mut progress = match self.ranks.world.is_main() {
+            true => Progress::new("train", total, self.state.step),
+            false => Progress::silent(),
+        };
         loop {
             if self.state.evaluation_pending {
-                if self.stop.raised() {
+                if self.stop_is_wanted() {
                     return self.interrupt(&progress);
                 }
                 progress.hide();
@@ -93,7 +96,7 @@ impl Trainer {
         let accumulate = self.config.accumulate;
         let epoch = self.state.step / per_epoch;
         let done = (self.state.step % per_epoch) as usize;
-        if self.stop.raised() {
+        if self.stop_is_wanted() {
             return Ok(());
         }
         let mut batches = source.epoch(epoch, done * accumulate);
@@ -117,9 +120,17 @@ impl Trainer {
             if self.save_is_due(false) {
                 self.save()?;
             }
-            if self.stop.raised() {
+            if self.stop_is_wanted() {
                 return Ok(());
             }
+        }
+    }
+
+    /// Whether a stop was asked for: of this process, or, as they all learn in each step, of another one.
+    fn stop_is_wanted(&self) -> bool {
+        match self.ranks.world.size() {
+            1 => self.stop.raised(),
+            _ => self.ranks.stop_is_agreed,
         }
     }
 
@@ -136,17 +147,33 @@ impl Trainer {
             step: self.state.step,
             lr,
             device: self.device,
+            stop: self.stop.raised(),
         };
         let largest_lr = lr * self.optimizer.groups().largest_scale();
+        tch::no_grad(|| {
+            for (buffer, before) in &mut self.buffers {
+                before.copy_(buffer);
+            }
+        });
+        let made = step::make(
+            task,
+            batches,
+            &mut self.optimizer,
+            &self.config,
+            &plan,
+            &self.ranks,
+        );
         let step::StepDone {
             mut values,
             samples,
             batch,
             context,
-        } = match step::make(task, batches, &mut self.optimizer, &self.config, &plan) {
+            stop,
+        } = match made {
             Ok(done) => done,
             Err(failure) => return Err(self.fail(failure, &plan, largest_lr)),
         };
+        self.ranks.stop_is_agreed = stop;
         if let Some(ema) = &mut self.ema {
             ema.update();
         }
@@ -171,7 +198,10 @@ impl Trainer {
         if !self.config.snapshot_every.is_some_and(due) {
             return Ok(());
         }
-        let folder = self.run.snapshot(self.state.step);
+        let Some(journal) = &self.journal else {
+            return Ok(());
+        };
+        let folder = journal.run.snapshot(self.state.step);
         std::fs::create_dir_all(&folder).map_err(EngineError::io("cannot make", &folder))?;
         let context = StepContext {
             train: false,
@@ -190,8 +220,10 @@ impl Trainer {
     }
 
     fn log(&mut self, epoch: f64, values: &[(String, f64)]) -> Result<(), EngineError> {
-        self.metrics.write(self.state.step, epoch, values)?;
-        self.events.scalars(self.state.step, values)
+        match &mut self.journal {
+            Some(journal) => journal.log(self.state.step, epoch, values),
+            None => Ok(()),
+        }
     }
 
     /// Evaluates the present state, where that is due, and logs it and the epoch that ended. False when

@@ -1,23 +1,25 @@
 //! The trainer: one model, one run directory, and where it is in its training.
 
 mod fit;
+mod journal;
 mod saving;
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::rc::Rc;
 use std::time::Instant;
 
 use serde::Serialize;
 use tch::{Device, Tensor, nn};
 
 use crate::averaging::Ema;
-use crate::checkpoint::{CheckpointStore, TrainingState};
-use crate::metrics::Metrics;
+use crate::checkpoint::TrainingState;
+use crate::step::Ranks;
 use crate::tensor_file::{self, copy_exactly};
-use crate::tensorboard::EventWriter;
 use crate::{
-    Checkpoint, EngineError, Environment, Optimizer, ParameterGroups, RunDir, Schedule, StopFlag,
-    Task, TrainerConfig,
+    Checkpoint, EngineError, Environment, Optimizer, ParameterGroups, RunDir, Schedule, Share,
+    StopFlag, Task, TrainerConfig, World,
 };
+use journal::{Found, Journal};
 
 pub use fit::EvaluationPoint;
 pub use saving::Summary;
@@ -40,24 +42,25 @@ pub struct Trainer {
     device: Device,
     /// Every variable of the model by name, sorted.
     variables: Vec<(String, Tensor)>,
+    /// Variables that passes change and no gradient does (statistics of BatchNorm), with their values
+    /// before the present step.
+    buffers: Vec<(Tensor, Tensor)>,
     optimizer: Optimizer,
     ema: Option<Ema>,
-    run: RunDir,
-    store: CheckpointStore,
-    metrics: Metrics,
-    events: EventWriter,
+    ranks: Ranks,
+    /// None in the processes that do not write the run.
+    journal: Option<Journal>,
     stop: StopFlag,
     state: TrainingState,
     started: Instant,
     seconds_before: f64,
     last_save: Instant,
-    last_checkpoint: Option<PathBuf>,
 }
 
 impl Trainer {
-    /// Prepares a training of everything in `vs` that `task`'s policy does not freeze. Where `run`
-    /// continues an earlier one, its newest whole checkpoint is loaded into `vs`, replacing
-    /// whatever weights are there.
+    /// Prepares a training of everything in `vs` that `task`'s policy does not freeze, by this process
+    /// alone. Where `run` continues an earlier one, its newest whole checkpoint is loaded into `vs`,
+    /// replacing whatever weights are there.
     ///
     /// # Errors
     /// When the configuration cannot work, the checkpoint does not fit the model, or the run's
@@ -69,6 +72,25 @@ impl Trainer {
         run: RunDir,
         stop: StopFlag,
     ) -> Result<Self, EngineError> {
+        let share = Share::whole(&config);
+        let alone = Rc::new(World::alone());
+        Self::of_many(vs, task, config, Some(run), stop, alone, share)
+    }
+
+    /// As [`Trainer::new`], by all processes of `world`, of which this one makes `share`. Rank 0 has the
+    /// run; the others take weights and state from it.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`], in every process when it fails in one.
+    pub fn of_many<T: Task>(
+        vs: &nn::VarStore,
+        task: &T,
+        config: TrainerConfig,
+        run: Option<RunDir>,
+        stop: StopFlag,
+        world: Rc<World>,
+        share: Share,
+    ) -> Result<Self, EngineError> {
         config.check()?;
         let schedule = config.resolve_schedule()?;
         if let Some(threads) = config.threads {
@@ -78,59 +100,68 @@ impl Trainer {
         }
         let mut variables: Vec<(String, Tensor)> = vs.variables().into_iter().collect();
         variables.sort_by(|a, b| a.0.cmp(&b.0));
+        let buffers = buffers(vs, &variables);
         let handles = variables
             .iter()
             .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
             .collect();
         let groups = ParameterGroups::new(handles, |name, shape| task.policy(name, shape))?;
-        let trained = groups
+        let trained: Vec<(String, Tensor)> = groups
             .parameters()
             .map(|parameter| (parameter.name.clone(), parameter.tensor.shallow_clone()))
             .collect();
+        let parameters: Vec<Tensor> = trained.iter().map(|(_, at)| at.shallow_clone()).collect();
         let mut optimizer = Optimizer::new(&config.optimizer, groups);
-        let store = CheckpointStore::open(run.checkpoints(), config.keep)?;
-        let mut state = TrainingState::fresh(config.seed, run.config_sha256());
-        let mut last_checkpoint = None;
-        let mut averages = None;
-        if run.resuming() {
-            let (newest, warnings) = Checkpoint::latest(&run.checkpoints())?;
-            for warning in warnings {
-                eprintln!("warning: {warning}");
-            }
-            if let Some(newest) = newest {
-                averages = load(&newest, &state, &variables, &mut optimizer)?;
-                last_checkpoint = Some(newest.path.clone());
-                state = newest.state;
-            }
-        }
         let mut ema = config.ema_decay.map(|decay| Ema::new(decay, trained));
-        if let (Some(ema), Some(path)) = (&mut ema, &last_checkpoint) {
-            let averages = averages.unwrap_or_default();
-            ema.load(averages)
-                .map_err(|reason| mismatch(path, &format!("the averaged weights: {reason}")))?;
+
+        // Rank 0 alone reads the run; nobody goes on unless that went well.
+        let read = run
+            .map(|run| {
+                let found = Found::look(run, &config)?;
+                let mut state = found.fresh.clone();
+                if let Some(newest) = &found.newest {
+                    load(newest, &state, &variables, &mut optimizer, ema.as_mut())?;
+                    state = newest.state.clone();
+                }
+                let environment = Environment::current(vs.device(), config.seed, world.size());
+                Ok((found.open(&state, &environment)?, state))
+            })
+            .transpose();
+        let problem = read.as_ref().err().map(EngineError::to_string);
+        world.all_well(problem)?;
+        let (journal, own_state) = read?.unzip();
+        let state = world
+            .exchange(&own_state)?
+            .swap_remove(0)
+            .ok_or_else(|| EngineError::Config("rank 0 has no run".into()))?;
+        let all: Vec<Tensor> = variables.iter().map(|(_, at)| at.shallow_clone()).collect();
+        world.take_from_main(&all)?;
+        optimizer.take_from_main(&world)?;
+        if let Some(ema) = &ema {
+            ema.take_from_main(&world)?;
         }
-        let metrics = Metrics::open(&run.metrics(), state.metrics_bytes)?;
-        let restart = run.resuming().then_some(state.step);
-        let events = EventWriter::create(&run.tensorboard(), restart)?;
-        run.write_environment(&Environment::current(vs.device(), config.seed))?;
+        let ranks = Ranks {
+            reducer: world.reducer(&parameters)?,
+            world,
+            share,
+            stop_is_agreed: false,
+        };
         let now = Instant::now();
         Ok(Self {
             config,
             schedule,
             device: vs.device(),
             variables,
+            buffers,
             optimizer,
             ema,
-            run,
-            store,
-            metrics,
-            events,
+            ranks,
+            journal,
             stop,
             seconds_before: state.seconds,
             state,
             started: now,
             last_save: now,
-            last_checkpoint,
         })
     }
 
@@ -143,20 +174,30 @@ impl Trainer {
     pub fn step(&self) -> u64 {
         self.state.step
     }
-
-    /// The run's folder.
-    pub fn run(&self) -> &RunDir {
-        &self.run
-    }
 }
 
-/// Loads weights and optimiser; returns the averaged weights' entries, where there are any.
+/// The variables of `vs` that were never meant to be trained, and copies of them.
+fn buffers(vs: &nn::VarStore, variables: &[(String, Tensor)]) -> Vec<(Tensor, Tensor)> {
+    let trainable: HashSet<usize> = vs
+        .trainable_variables()
+        .iter()
+        .map(|variable| variable.data_ptr() as usize)
+        .collect();
+    variables
+        .iter()
+        .filter(|(_, variable)| !trainable.contains(&(variable.data_ptr() as usize)))
+        .map(|(_, variable)| (variable.shallow_clone(), variable.detach().copy()))
+        .collect()
+}
+
+/// Loads weights, optimiser and averaged weights.
 fn load(
     checkpoint: &Checkpoint,
     fresh: &TrainingState,
     variables: &[(String, Tensor)],
     optimizer: &mut Optimizer,
-) -> Result<Option<Vec<(String, Tensor)>>, EngineError> {
+    ema: Option<&mut Ema>,
+) -> Result<(), EngineError> {
     let path = &checkpoint.path;
     let state = &checkpoint.state;
     if state.seed != fresh.seed || state.config_sha256 != fresh.config_sha256 {
@@ -174,12 +215,14 @@ fn load(
     optimizer
         .load_state(moments)
         .map_err(failed("the optimiser's state"))?;
-    match checkpoint.ema() {
-        Some(file) => read(&file)
-            .map(Some)
-            .map_err(failed("the averaged weights")),
-        None => Ok(None),
+    if let Some(ema) = ema {
+        let averages = match checkpoint.ema() {
+            Some(file) => read(&file).map_err(failed("the averaged weights"))?,
+            None => Vec::new(),
+        };
+        ema.load(averages).map_err(failed("the averaged weights"))?;
     }
+    Ok(())
 }
 
 fn mismatch(path: &std::path::Path, reason: &str) -> EngineError {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 use tch::Tensor;
 
+use super::journal::Journal;
 use super::{Outcome, Trainer};
 use crate::checkpoint::Content;
 use crate::step::{StepFailure, StepPlan};
@@ -40,12 +41,16 @@ impl Trainer {
         if let StepFailure::Engine(error) = failure {
             return error;
         }
-        let checkpoint = match self.save() {
-            Ok(path) => format!("the state before it is saved in {}", path.display()),
-            Err(error) => error.to_string(),
-        };
+        // Passes of the step have moved statistics already.
+        tch::no_grad(|| {
+            for (buffer, before) in &self.buffers {
+                buffer.shallow_clone().copy_(before);
+            }
+        });
+        let checkpoint = self.saved("the state before it is saved in");
         match failure {
             StepFailure::Engine(error) => error,
+            StepFailure::Peer(error) => error.with_checkpoint(checkpoint),
             StepFailure::Ended => EngineError::DataEnded {
                 wanted: self.state.batches_per_epoch,
                 epoch: plan.epoch,
@@ -66,21 +71,33 @@ impl Trainer {
 
     /// Saves the present state and wraps an error that is not about it.
     pub(super) fn save_after(&mut self, source: TaskError) -> EngineError {
-        let checkpoint = match self.save() {
-            Ok(path) => format!("the training so far is saved in {}", path.display()),
-            Err(error) => error.to_string(),
-        };
+        let checkpoint = self.saved("the training so far is saved in");
         EngineError::Task { source, checkpoint }
+    }
+
+    /// Saves the present state and says where, after `lead`; nothing in the processes that do not save.
+    fn saved(&mut self, lead: &str) -> String {
+        match self.save() {
+            Ok(Some(path)) => format!("{lead} {}", path.display()),
+            Ok(None) => String::new(),
+            Err(error) => error.to_string(),
+        }
     }
 
     pub(super) fn seconds(&self) -> f64 {
         self.seconds_before + self.started.elapsed().as_secs_f64()
     }
 
-    /// Saves the present state, unless a checkpoint of it is there.
-    pub(super) fn save(&mut self) -> Result<PathBuf, EngineError> {
-        self.state.metrics_bytes = self.metrics.sync()?;
-        self.state.seconds = self.seconds();
+    /// Saves the present state, unless a checkpoint of it is there. Does nothing in the processes that do
+    /// not write the run.
+    pub(super) fn save(&mut self) -> Result<Option<PathBuf>, EngineError> {
+        self.last_save = Instant::now();
+        let seconds = self.seconds();
+        let Some(journal) = &mut self.journal else {
+            return Ok(None);
+        };
+        self.state.metrics_bytes = journal.metrics.sync()?;
+        self.state.seconds = seconds;
         let weights: Vec<(String, Tensor)> = self
             .variables
             .iter()
@@ -92,30 +109,35 @@ impl Trainer {
             optimizer: self.optimizer.state(),
             ema,
         };
-        let path = self.store.save(&self.state, &content)?;
+        let path = journal.store.save(&self.state, &content)?;
+        journal.last_checkpoint = Some(path.clone());
         self.last_save = Instant::now();
-        self.last_checkpoint = Some(path.clone());
-        Ok(path)
+        Ok(Some(path))
     }
 
     pub(super) fn interrupt(&mut self, progress: &Progress) -> Result<Outcome, EngineError> {
         let path = self.save()?;
         self.summarize(Outcome::Interrupted)?;
-        progress.say(&format!(
-            "stopped after step {}; the state is saved in {}, continue with --resume",
-            self.state.step,
-            path.display()
-        ));
+        if let Some(path) = path {
+            progress.say(&format!(
+                "stopped after step {}; the state is saved in {}, continue with --resume",
+                self.state.step,
+                path.display()
+            ));
+        }
         Ok(Outcome::Interrupted)
     }
 
     pub(super) fn summarize(&self, outcome: Outcome) -> Result<(), EngineError> {
-        self.run.write_summary(&self.summary(outcome)?)
+        match &self.journal {
+            Some(journal) => journal.run.write_summary(&self.summary(journal, outcome)?),
+            None => Ok(()),
+        }
     }
 
     /// What `summary.json` says now; the last checkpoint is the present state's.
-    fn summary(&self, outcome: Outcome) -> Result<Summary, EngineError> {
-        let path = self.last_checkpoint.clone().unwrap_or_default();
+    fn summary(&self, journal: &Journal, outcome: Outcome) -> Result<Summary, EngineError> {
+        let path = journal.last_checkpoint.clone().unwrap_or_default();
         let weights = path.join("weights.safetensors");
         let checksum =
             tensor_file::checksum(&weights).map_err(EngineError::io("cannot read", &weights))?;
@@ -126,10 +148,7 @@ impl Trainer {
             epochs: self.state.epoch,
             parameters: self.optimizer.groups().trained(),
             seconds: self.seconds(),
-            checkpoint: path
-                .strip_prefix(self.run.path())
-                .unwrap_or(&path)
-                .to_owned(),
+            checkpoint: journal.relative(&path),
             weights_sha256: checksum.sha256,
             evaluation: self
                 .state

@@ -9,9 +9,11 @@ mod toy;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::rc::Rc;
 
 use deepmim_engine::{
-    Checkpoint, EngineError, EvaluateOptions, Existing, Outcome, Precision, StopFlag, evaluate,
+    Checkpoint, EngineError, EvaluateOptions, Existing, Outcome, Precision, StopFlag, World,
+    evaluate,
 };
 use toy::{Ending, Toy};
 
@@ -435,6 +437,7 @@ fn evaluation_sees_every_sample_and_stops_when_asked() {
         batches: toy.batches,
         label: "eval".into(),
         stop: StopFlag::new(),
+        world: Rc::new(World::alone()),
     };
     let mut seen = 0;
     let done = evaluate(&task, toy.epoch(0, 0), &options, |_| {

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 use deepmim_engine::{
     Checkpoint, EngineError, EvaluateOptions, Existing, FnSource, Losses, Outcome, ParamPolicy,
     Precision, RunDir, SampleBatch, StepContext, StopFlag, Task, TaskError, Trainer, TrainerConfig,
-    evaluate, step_seed,
+    World, evaluate, step_seed,
 };
 use tch::{Device, Kind, Tensor, nn, nn::Module};
 
@@ -210,6 +211,7 @@ impl Toy {
                 batches: self.batches,
                 label: "eval".into(),
                 stop: stop.clone(),
+                world: Rc::new(World::alone()),
             };
             if self.stop_in_evaluation == Some(point.epoch) {
                 stop.raise();

@@ -4,10 +4,12 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::json::{Cursor, JsonError, Number};
 
 /// An identifier: a number or a text. 1 and 1.0 are the same, as in Python; 1 and "1" are not.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Id {
     /// A whole number.
     Integer(i64),

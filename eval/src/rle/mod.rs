@@ -16,6 +16,8 @@ mod merge;
 mod polygon;
 mod string;
 
+use serde::{Deserialize, Serialize};
+
 pub use error::RleError;
 pub use iou::{PreparedMask, box_iou, mask_iou};
 pub use polygon::{MAX_COORDINATE, MAX_CROSSINGS, PolygonRasterizer};
@@ -23,7 +25,7 @@ pub use polygon::{MAX_COORDINATE, MAX_CROSSINGS, PolygonRasterizer};
 /// A binary mask as the lengths of its runs, column by column, beginning with background.
 ///
 /// The runs cover exactly `height` × `width` pixels, which are at most `u32::MAX`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rle {
     height: u32,
     width: u32,

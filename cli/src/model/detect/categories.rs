@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use data::{DetectionCategory, DetectionDataset, LoadedSet};
+use data::{DetectionCategory, DetectionDataset, LoadedSet, Shard};
 use deepmim_cli::PredictArgs;
 use detection::DetectorConfig;
 use eval::coco::Id;
@@ -120,7 +120,7 @@ pub(super) fn category_names(
         }
         (None, None) => {
             let source = recipe.data.val.under(&recipe.data.root);
-            let Ok(set) = recipe.data.open_val() else {
+            let Ok(set) = recipe.data.open_val(Shard::WHOLE) else {
                 return Ok((0..wanted).map(|class| format!("class {class}")).collect());
             };
             let categories = set.dataset.categories();

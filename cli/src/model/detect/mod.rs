@@ -4,13 +4,14 @@ mod categories;
 mod predict;
 
 use std::path::Path;
+use std::rc::Rc;
 
 use data::{DetectionDataset, LoadedSet};
 use deepmim_cli::{
     EvalArgs, Failure, FinetuneArgs, RecipeText, RunArgs, WeightsArgs, print_json, print_text,
 };
 use detection::{DetectionEvaluation, DetectionTask, evaluate_detector};
-use engine::{BatchSource, EvaluateOptions, TaskError, Trainer};
+use engine::{BatchSource, EvaluateOptions, Share, TaskError, World};
 use leaderboard::Kind;
 use tch::{Device, nn};
 
@@ -20,51 +21,69 @@ use crate::estimate::{estimate, estimate_evaluation};
 use crate::examples::ObjectExamples;
 use crate::experiment::DetectRecipe;
 use crate::outputs::evaluation_folder;
+use crate::ranks::{evaluation_shard, print_once, shard, together};
 use crate::record::{Setting, annotations_truth, forget};
-use crate::session::{Batches, Session, ended, evaluate_options, goes_on, prepare};
+use crate::session::{
+    Batches, Session, assist, ended, evaluate_options, evaluation_failed, goes_on, prepare,
+};
 use crate::weights::Weights;
 use categories::{check_classes, same_categories, write_categories};
 
 /// Fine-tunes as the command line says.
-pub fn finetune(args: &FinetuneArgs, text: &RecipeText) -> Result<(), Failure> {
-    let recipe = DetectRecipe::from_text(text, "finetune")?;
-    let init = Weights::initial(args, &recipe.init)?;
-    train(&recipe, &text.name(), init.as_ref(), &args.run)
+pub fn finetune(world: &Rc<World>, args: &FinetuneArgs, text: &RecipeText) -> Result<(), Failure> {
+    let (recipe, init) = together(world, || {
+        let recipe = DetectRecipe::from_text(text, "finetune")?;
+        let init = Weights::initial(args, &recipe.init)?;
+        Ok((recipe, init))
+    })?;
+    train(world, &recipe, &text.name(), init.as_ref(), &args.run)
 }
 
 /// Trains in one run folder, evaluates, leaves the results file in it and prints the scores.
 fn train(
+    world: &Rc<World>,
     recipe: &DetectRecipe,
     name: &str,
     init: Option<&Weights>,
     args: &RunArgs,
 ) -> Result<(), Failure> {
     let config = &recipe.trainer;
-    let train = recipe.data.open_train(config.batch_size, config.seed)?;
-    let val = recipe.data.open_val()?;
-    check_classes(&recipe.model, &train)?;
-    same_categories(&train, &val)?;
+    let (share, train, val, vs, task) = together(world, || {
+        let share = Share::new(config, world.rank(), world.size(), false)?;
+        let train = recipe
+            .data
+            .open_train(config.batch_size, config.seed, shard(&share))?;
+        let val = recipe.data.open_val(evaluation_shard(world))?;
+        check_classes(&recipe.model, &train)?;
+        same_categories(&train, &val)?;
 
-    let device = prepare(&recipe.run.device, config)?;
-    let vs = nn::VarStore::new(device);
-    let decay = config.optimizer.weight_decay();
-    let task = DetectionTask::new(&vs, &recipe.model, decay, recipe.test_time)?;
-    if let Some(weights) = init
-        && !goes_on(args, name)?
-    {
-        eprint!("{}", weights.initialise_detector(&vs, &recipe.init)?);
-    }
-    let options = evaluate_options(device, config, &val)?;
+        let vs = nn::VarStore::new(prepare(&recipe.run.device, config, world)?);
+        let decay = config.optimizer.weight_decay();
+        let task = DetectionTask::new(&vs, &recipe.model, decay, recipe.test_time)?;
+        if let Some(weights) = init
+            && !goes_on(args, name)?
+        {
+            print_once(world, &weights.initialise_detector(&vs, &recipe.init)?);
+        }
+        Ok((share, train, val, vs, task))
+    })?;
+    let device = vs.device();
+    let options = evaluate_options(device, config, &val, world)?;
     if args.estimate {
         return estimate(&vs, &task, config, &train, Some((&val, &options)));
     }
-    let session = Session::open(args, name, device, recipe, config, init)?;
-    let folder = session.run.path().to_owned();
-    write_categories(&folder, train.dataset.categories())?;
-    let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;
-    let setting = Setting::new(recipe, device, config.seed, None)?;
+    let session = Session::open((world, share), args, name, recipe, init, |folder| {
+        write_categories(folder, train.dataset.categories())
+    })?;
+    let folder = session.folder.clone();
+    let mut trainer = session.trainer(&vs, &task, config)?;
+    let setting = Setting::new(recipe, device, config.seed, world.size(), None)?;
     let mut last = None;
     let outcome = trainer.fit(&task, &Batches(&train.loader), |point, task| {
+        if !world.is_main() {
+            assist(task, &val, &options)?;
+            return Ok(Vec::new());
+        }
         let recorded = point.last.then_some(&setting);
         let evaluation = evaluate_set(task, &val, &options, &folder.join("eval"), recorded)?;
         let rows = evaluation.scores.report()?.rows().to_vec();
@@ -72,6 +91,9 @@ fn train(
         Ok::<_, TaskError>(rows)
     })?;
     ended(outcome, &folder)?;
+    if !world.is_main() {
+        return Ok(());
+    }
     match last {
         Some(evaluation) => Ok(print_scores(&evaluation)?),
         None => Err(anyhow::anyhow!(
@@ -117,24 +139,28 @@ fn evaluate_set(
 }
 
 /// Evaluates trained weights.
-pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
-    let recipe = DetectRecipe::from_text(text, "eval")?;
-    let val = recipe.data.open_val()?;
-    check_classes(&recipe.model, &val)?;
-    let model = Model::restore(&recipe, &args.weights)?;
+pub fn evaluate(world: &Rc<World>, args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
+    let (recipe, val, model) = together(world, || {
+        let recipe = DetectRecipe::from_text(text, "eval")?;
+        let val = recipe.data.open_val(evaluation_shard(world))?;
+        check_classes(&recipe.model, &val)?;
+        let model = Model::restore(&recipe, &args.weights, world)?;
+        Ok((recipe, val, model))
+    })?;
     let out = evaluation_folder(args, model.weights.run.as_deref(), &text.name());
-    let options = evaluate_options(model.device, &recipe.trainer, &val)?;
+    let options = evaluate_options(model.device, &recipe.trainer, &val, world)?;
     if args.estimate {
         return estimate_evaluation(&model.task, &val, &options);
     }
+    if !world.is_main() {
+        return assist(&model.task, &val, &options)
+            .map_err(|error| evaluation_failed(error.into()));
+    }
     let seed = recipe.trainer.seed;
-    let setting = Setting::new(&recipe, model.device, seed, Some(&model.weights))?;
-    let evaluation = match evaluate_set(&model.task, &val, &options, &out, Some(&setting)) {
-        Err(_) if options.stop.raised() => {
-            return Err(Failure::Interrupted("stopped; nothing was scored".into()));
-        }
-        other => other.map_err(|error| anyhow::anyhow!("{error}"))?,
-    };
+    let weights = Some(&model.weights);
+    let setting = Setting::new(&recipe, model.device, seed, world.size(), weights)?;
+    let evaluation = evaluate_set(&model.task, &val, &options, &out, Some(&setting))
+        .map_err(evaluation_failed)?;
     if args.json {
         print_json(&evaluation.scores.report()?.to_json())?;
     } else {
@@ -168,9 +194,9 @@ struct Model {
 }
 
 impl Model {
-    fn restore(recipe: &DetectRecipe, args: &WeightsArgs) -> anyhow::Result<Self> {
+    fn restore(recipe: &DetectRecipe, args: &WeightsArgs, world: &World) -> anyhow::Result<Self> {
         let weights = Weights::find(&args.weights, args.dialect, &recipe.init)?;
-        let device = prepare(&recipe.run.device, &recipe.trainer)?;
+        let device = prepare(&recipe.run.device, &recipe.trainer, world)?;
         let vs = nn::VarStore::new(device);
         let decay = recipe.trainer.optimizer.weight_decay();
         let task = DetectionTask::new(&vs, &recipe.model, decay, recipe.test_time)?;

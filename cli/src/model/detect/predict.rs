@@ -7,7 +7,7 @@ use data::{
 };
 use deepmim_cli::{Failure, PredictArgs, RecipeText, print_json, print_text};
 use detection::DetectedPicture;
-use engine::{StepContext, Task, TaskError};
+use engine::{StepContext, Task, TaskError, World};
 use eval::coco::Id;
 use serde::Serialize;
 
@@ -51,7 +51,7 @@ pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
         )
         .into());
     }
-    let model = Model::restore(&recipe, &args.weights)?;
+    let model = Model::restore(&recipe, &args.weights, &World::alone())?;
     let names = category_names(args, &recipe, &model.weights)?;
     let out = prediction_folder(args)?;
     let mut answers: Vec<PictureFound> = Vec::new();

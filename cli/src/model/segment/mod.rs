@@ -3,13 +3,14 @@
 mod predict;
 
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{Context, bail};
 use data::{Dataset, LoadedSet, SegmentationDataset};
 use deepmim_cli::{
     EvalArgs, Failure, FinetuneArgs, RecipeText, RunArgs, WeightsArgs, print_json, print_text,
 };
-use engine::{BatchSource, EvaluateOptions, TaskError, Trainer};
+use engine::{BatchSource, EvaluateOptions, Share, TaskError, World};
 use leaderboard::Kind;
 use segmentation::{
     GroundTruthLabels, SUBMISSION_FOLDER, SegmentationEvaluation, SegmentationTask,
@@ -23,56 +24,78 @@ use crate::estimate::{estimate, estimate_evaluation};
 use crate::examples::RegionExamples;
 use crate::experiment::SegmentRecipe;
 use crate::outputs::evaluation_folder;
+use crate::ranks::{evaluation_shard, print_once, shard, together};
 use crate::record::{Setting, forget, labels_truth};
-use crate::session::{Batches, Session, ended, evaluate_options, goes_on, prepare};
+use crate::session::{
+    Batches, Session, assist, ended, evaluate_options, evaluation_failed, goes_on, prepare,
+};
 use crate::weights::Weights;
 
 /// File of a run with the class names, one a line.
 const CLASSES: &str = "classes.txt";
 
 /// Fine-tunes as the command line says.
-pub fn finetune(args: &FinetuneArgs, text: &RecipeText) -> Result<(), Failure> {
-    let recipe = SegmentRecipe::from_text(text, "finetune")?;
-    let init = Weights::initial(args, &recipe.init)?;
-    train(&recipe, &text.name(), init.as_ref(), &args.run)
+pub fn finetune(world: &Rc<World>, args: &FinetuneArgs, text: &RecipeText) -> Result<(), Failure> {
+    let (recipe, init) = together(world, || {
+        let recipe = SegmentRecipe::from_text(text, "finetune")?;
+        let init = Weights::initial(args, &recipe.init)?;
+        Ok((recipe, init))
+    })?;
+    train(world, &recipe, &text.name(), init.as_ref(), &args.run)
 }
 
 /// Trains in one run folder, evaluates, leaves the label maps in it and prints the scores.
 fn train(
+    world: &Rc<World>,
     recipe: &SegmentRecipe,
     name: &str,
     init: Option<&Weights>,
     args: &RunArgs,
 ) -> Result<(), Failure> {
     let config = &recipe.trainer;
-    let train = recipe.data.open_train(config.batch_size, config.seed)?;
-    let val = recipe.data.open_val()?;
-    check_classes(recipe, &train)?;
+    let (share, train, val, vs, task) = together(world, || {
+        // The statistics of BatchNorm are over the recipe's batch, whoever computes it.
+        let share = Share::new(config, world.rank(), world.size(), true)?;
+        let train = recipe
+            .data
+            .open_train(config.batch_size, config.seed, shard(&share))?;
+        let val = recipe.data.open_val(evaluation_shard(world))?;
+        check_classes(recipe, &train)?;
 
-    let device = prepare(&recipe.run.device, config)?;
-    let vs = nn::VarStore::new(device);
-    let decay = config.optimizer.weight_decay();
-    let task = SegmentationTask::new(&vs, &recipe.model, decay, recipe.test_time)?;
-    if let Some(weights) = init
-        && !goes_on(args, name)?
-    {
-        eprint!("{}", weights.initialise_segmentor(&vs, &recipe.init)?);
-    }
-    let options = evaluate_options(device, config, &val)?;
+        let vs = nn::VarStore::new(prepare(&recipe.run.device, config, world)?);
+        let decay = config.optimizer.weight_decay();
+        let mut task = SegmentationTask::new(&vs, &recipe.model, decay, recipe.test_time)?;
+        if world.size() > 1 {
+            task.synchronise(world);
+        }
+        if let Some(weights) = init
+            && !goes_on(args, name)?
+        {
+            print_once(world, &weights.initialise_segmentor(&vs, &recipe.init)?);
+        }
+        Ok((share, train, val, vs, task))
+    })?;
+    let device = vs.device();
+    let options = evaluate_options(device, config, &val, world)?;
     if args.estimate {
         return estimate(&vs, &task, config, &train, Some((&val, &options)));
     }
-    let session = Session::open(args, name, device, recipe, config, init)?;
-    let folder = session.run.path().to_owned();
-    write_classes(&folder, train.dataset.class_names())?;
-    for note in train.dataset.notes().iter().chain(val.dataset.notes()) {
-        eprintln!("note: {note}");
-    }
-    let mut trainer = Trainer::new(&vs, &task, config.clone(), session.run, session.stop)?;
-    let setting = Setting::new(recipe, device, config.seed, None)?;
+    let session = Session::open((world, share), args, name, recipe, init, |folder| {
+        for note in train.dataset.notes().iter().chain(val.dataset.notes()) {
+            eprintln!("note: {note}");
+        }
+        write_classes(folder, train.dataset.class_names())
+    })?;
+    let folder = session.folder.clone();
+    let mut trainer = session.trainer(&vs, &task, config)?;
+    let setting = Setting::new(recipe, device, config.seed, world.size(), None)?;
     let out = folder.join("eval");
     let mut last = None;
     let outcome = trainer.fit(&task, &Batches(&train.loader), |point, task| {
+        if !world.is_main() {
+            assist(task, &val, &options)?;
+            return Ok(Vec::new());
+        }
         let recorded = point.last.then_some(&setting);
         let evaluation = evaluate_set(task, recipe, &val, &options, &out, false, recorded)?;
         let rows = evaluation.meter.report().rows().to_vec();
@@ -80,6 +103,9 @@ fn train(
         Ok::<_, TaskError>(rows)
     })?;
     ended(outcome, &folder)?;
+    if !world.is_main() {
+        return Ok(());
+    }
     match last {
         Some(evaluation) => Ok(print_text(&evaluation.meter.report())?),
         None => Err(anyhow::anyhow!(
@@ -167,18 +193,26 @@ fn evaluate_set(
 }
 
 /// Evaluates trained weights.
-pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
-    let recipe = SegmentRecipe::from_text(text, "eval")?;
-    let val = recipe.data.open_val()?;
-    check_classes(&recipe, &val)?;
-    let model = Model::restore(&recipe, &args.weights)?;
+pub fn evaluate(world: &Rc<World>, args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
+    let (recipe, val, model) = together(world, || {
+        let recipe = SegmentRecipe::from_text(text, "eval")?;
+        let val = recipe.data.open_val(evaluation_shard(world))?;
+        check_classes(&recipe, &val)?;
+        let model = Model::restore(&recipe, &args.weights, world)?;
+        Ok((recipe, val, model))
+    })?;
     let out = evaluation_folder(args, model.weights.run.as_deref(), &text.name());
-    let options = evaluate_options(model.device, &recipe.trainer, &val)?;
+    let options = evaluate_options(model.device, &recipe.trainer, &val, world)?;
     if args.estimate {
         return estimate_evaluation(&model.task, &val, &options);
     }
+    if !world.is_main() {
+        return assist(&model.task, &val, &options)
+            .map_err(|error| evaluation_failed(error.into()));
+    }
     let seed = recipe.trainer.seed;
-    let setting = Setting::new(&recipe, model.device, seed, Some(&model.weights))?;
+    let weights = Some(&model.weights);
+    let setting = Setting::new(&recipe, model.device, seed, world.size(), weights)?;
     let submission = args.submission;
     let recorded = Some(&setting);
     let evaluation = evaluate_set(
@@ -190,12 +224,7 @@ pub fn evaluate(args: &EvalArgs, text: &RecipeText) -> Result<(), Failure> {
         submission,
         recorded,
     );
-    let evaluation = match evaluation {
-        Err(_) if options.stop.raised() => {
-            return Err(Failure::Interrupted("stopped; nothing was scored".into()));
-        }
-        other => other.map_err(|error| anyhow::anyhow!("{error}"))?,
-    };
+    let evaluation = evaluation.map_err(evaluation_failed)?;
     let report = evaluation.meter.report();
     if args.json {
         print_json(&report.to_json())?;
@@ -223,9 +252,9 @@ struct Model {
 }
 
 impl Model {
-    fn restore(recipe: &SegmentRecipe, args: &WeightsArgs) -> anyhow::Result<Self> {
+    fn restore(recipe: &SegmentRecipe, args: &WeightsArgs, world: &World) -> anyhow::Result<Self> {
         let weights = Weights::find(&args.weights, args.dialect, &recipe.init)?;
-        let device = prepare(&recipe.run.device, &recipe.trainer)?;
+        let device = prepare(&recipe.run.device, &recipe.trainer, world)?;
         let vs = nn::VarStore::new(device);
         let decay = recipe.trainer.optimizer.weight_decay();
         let task = SegmentationTask::new(&vs, &recipe.model, decay, recipe.test_time)?;

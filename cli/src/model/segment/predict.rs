@@ -8,7 +8,7 @@ use data::{
     write_palette_png,
 };
 use deepmim_cli::{Failure, PredictArgs, RecipeText, print_json, print_text};
-use engine::{StepContext, Task, TaskError};
+use engine::{StepContext, Task, TaskError, World};
 use serde::Serialize;
 
 use super::{CLASSES, Model};
@@ -48,7 +48,7 @@ pub fn predict(args: &PredictArgs, text: &RecipeText) -> Result<(), Failure> {
         )
         .into());
     }
-    let model = Model::restore(&recipe, &args.weights)?;
+    let model = Model::restore(&recipe, &args.weights, &World::alone())?;
     let names = class_names(args, &recipe, &model.weights)?;
     let palette = match &recipe.data.classes.palette {
         Some(palette) => palette.clone(),

@@ -68,11 +68,12 @@ deepmim_make_slim() {
     rm -rf "$work"
 }
 
+# Beside PyTorch come the two packages with the CUDA headers that its NCCL groups are compiled against.
 deepmim_make_full() {
     local venv="$1"
     deepmim_say "NVIDIA driver found: installing PyTorch $deepmim_torch_version with CUDA (5 GB) in $venv"
     python3 -m venv "$venv.new" &&
-        "$venv.new/bin/pip" install --quiet "torch==$deepmim_torch_version" >"$DEEPMIM_CACHE/pip.log" 2>&1 &&
+        "$venv.new/bin/pip" install --quiet "torch==$deepmim_torch_version" nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85 >"$DEEPMIM_CACHE/pip.log" 2>&1 &&
         mv -T "$venv.new" "$venv" ||
         { tail -n 5 "$DEEPMIM_CACHE/pip.log" >&2; rm -rf "$venv.new"; deepmim_fail "PyTorch could not be installed in $venv"; return 1; }
 }

@@ -15,6 +15,8 @@ pub struct Store(*mut ffi::Store);
 
 // SAFETY: the handle owns a reference-counted object without ties to a thread.
 unsafe impl Send for Store {}
+// SAFETY: c10d's stores take a lock around each exchange with the server.
+unsafe impl Sync for Store {}
 
 impl Store {
     /// Connects to the store at `host`:`port`, and with `serve` holds it in this process first. Waits until

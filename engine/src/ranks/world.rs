@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::fmt;
 use std::net::UdpSocket;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use native::{Backend, GroupOptions, NativeError, ProcessGroup, Reducer, Store};
@@ -35,13 +36,26 @@ pub struct World {
 
 /// What several processes have beyond one.
 struct Meeting {
-    store: Store,
+    store: Arc<Store>,
     timeout: Duration,
     address: Option<String>,
     /// Over host memory, for counts, flags and predictions.
     host: ProcessGroup,
     /// Over the model's device, for gradients and statistics.
     device: OnceCell<ProcessGroup>,
+}
+
+impl Meeting {
+    /// The store's answer, where it has one in time. Where the way to it is cut c10d would wait for ever.
+    fn ask<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Store) -> Result<R, NativeError> + Send + 'static,
+    ) -> Option<R> {
+        let (answer, answered) = mpsc::channel();
+        let store = Arc::clone(&self.store);
+        std::thread::spawn(move || answer.send(question(&store)));
+        answered.recv_timeout(REASON * 2).ok()?.ok()
+    }
 }
 
 impl fmt::Debug for World {
@@ -104,7 +118,7 @@ impl World {
             local_rank: launch.local_rank,
             size: launch.size,
             meeting: Some(Meeting {
-                store,
+                store: Arc::new(store),
                 timeout: launch.timeout,
                 address,
                 host,
@@ -136,10 +150,9 @@ impl World {
     /// Leaves word of this process's own failure for the others, whose calls are about to fail.
     pub fn report_failure(&self, message: &str) {
         if let Some(meeting) = &self.meeting {
+            let text = format!("{} {message}", self.rank);
             // Without a store (rank 0 is gone) nobody is left to read it.
-            let _ = meeting
-                .store
-                .set(FAILURE, &format!("{} {message}", self.rank));
+            let _ = meeting.ask(move |store| store.set(FAILURE, &text));
         }
     }
 
@@ -306,7 +319,7 @@ impl World {
         let Some(meeting) = &self.meeting else {
             return EngineError::Torch(message.to_owned());
         };
-        let told = meeting.store.get(FAILURE, REASON).ok();
+        let told = meeting.ask(|store| store.get(FAILURE, REASON));
         let told = told.as_deref().and_then(|text| text.split_once(' '));
         match told.and_then(|(rank, message)| Some((rank.parse().ok()?, message))) {
             Some((rank, message)) if rank != self.rank => EngineError::PeerFailed {

@@ -95,9 +95,9 @@ impl LayerNorm {
         }
     }
 
-    /// Normalises the last dimension.
+    /// Normalises the last dimension, in the type of its parameters: under autocast, too.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(
+        x.to_kind(self.weight.kind()).layer_norm(
             self.weight.size(),
             Some(&self.weight),
             Some(&self.bias),
@@ -170,6 +170,18 @@ impl DropPath {
 mod tests {
     use super::*;
     use tch::{Device, Kind};
+
+    #[test]
+    fn norms_stay_float32_under_autocast() {
+        let store = nn::VarStore::new(Device::Cpu);
+        let norm = LayerNorm::new(&store.root(), 16, 1e-6);
+        let x = Tensor::randn([3, 16], (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16);
+        let wanted = norm.forward(&x.to_kind(Kind::Float));
+        let _autocast = native::Autocast::bf16(Device::Cpu).unwrap();
+        let found = norm.forward(&x);
+        assert_eq!(found.kind(), Kind::Float);
+        assert_eq!(found, wanted);
+    }
 
     #[test]
     fn linear_starts_within_glorots_bound_and_fills_it() {

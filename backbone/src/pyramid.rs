@@ -25,9 +25,10 @@ impl ChannelNorm {
         }
     }
 
-    /// Normalises the channels at every place.
+    /// Normalises the channels at every place, in the type of its parameters: under autocast, too.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.permute([0, 2, 3, 1])
+            .to_kind(self.weight.kind())
             .layer_norm(
                 self.weight.size(),
                 Some(&self.weight),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::tensor_file::{self, Checksum, sha256};
-use crate::{EngineError, durable};
+use crate::{EngineError, LossScale, durable};
 
 /// Layout of the files below; raised when an older program could not read them.
 const SCHEMA: u32 = 1;
@@ -39,24 +39,38 @@ pub struct Sums {
     pub steps: u64,
     /// Sum of each named value.
     pub values: Vec<(String, f64)>,
+    /// Steps without a value that others had: the gradient norm of one that overflowed, say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing: BTreeMap<String, u64>,
 }
 
 impl Sums {
     pub(crate) fn add(&mut self, values: &[(String, f64)]) {
+        let before = self.steps;
         self.steps += 1;
         for (name, value) in values {
             match self.values.iter_mut().find(|(known, _)| known == name) {
                 Some((_, sum)) => *sum += value,
-                None => self.values.push((name.clone(), *value)),
+                None => {
+                    self.values.push((name.clone(), *value));
+                    if before > 0 {
+                        self.missing.insert(name.clone(), before);
+                    }
+                }
+            }
+        }
+        for (name, _) in &self.values {
+            if !values.iter().any(|(given, _)| given == name) {
+                *self.missing.entry(name.clone()).or_default() += 1;
             }
         }
     }
 
     pub(crate) fn means(&self) -> Vec<(String, f64)> {
-        let steps = self.steps.max(1) as f64;
+        let steps = |name| self.steps - self.missing.get(name).copied().unwrap_or(0);
         self.values
             .iter()
-            .map(|(name, sum)| (name.clone(), sum / steps))
+            .map(|(name, sum)| (name.clone(), sum / steps(name).max(1) as f64))
             .collect()
     }
 }
@@ -91,6 +105,9 @@ pub struct TrainingState {
     pub epoch_sums: Sums,
     /// Values of the last evaluation; those that were not finite are null.
     pub evaluation: Vec<(String, Option<f64>)>,
+    /// The loss's factor, with float16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
 }
 
 impl TrainingState {
@@ -109,6 +126,7 @@ impl TrainingState {
             window: Sums::default(),
             epoch_sums: Sums::default(),
             evaluation: Vec::new(),
+            loss_scale: None,
         }
     }
 }

@@ -11,8 +11,11 @@ pub enum Precision {
     /// float32 throughout; parity is measured in it.
     #[default]
     F32,
-    /// bfloat16 autocast; weights, gradients and optimiser state stay float32.
+    /// bfloat16 autocast; weights, gradients and optimiser state stay float32, and so do norms, softmax and
+    /// losses.
     Bf16,
+    /// float16 autocast with loss scaling ([`crate::LossScale`]), else as `bf16`: for GPUs without bfloat16.
+    F16,
 }
 
 /// How a model is trained.

@@ -181,5 +181,6 @@ pub(crate) fn autocast(
     Ok(match precision {
         Precision::F32 => None,
         Precision::Bf16 => Some(native::Autocast::bf16(device)?),
+        Precision::F16 => Some(native::Autocast::f16(device)?),
     })
 }

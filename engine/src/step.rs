@@ -7,8 +7,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::evaluate::autocast;
 use crate::{
-    EngineError, Optimizer, SampleBatch, Share, StepContext, Task, TaskError, TrainerConfig, World,
-    kernels, micro_seed, step_seed,
+    EngineError, LossScale, Optimizer, SampleBatch, Share, StepContext, Task, TaskError,
+    TrainerConfig, World, kernels, micro_seed, step_seed,
 };
 
 /// With whom a step is made.
@@ -24,7 +24,8 @@ pub(crate) struct Ranks {
 
 /// What a finished step leaves behind.
 pub(crate) struct StepDone<B> {
-    /// Mean of each loss over the forward passes of all processes, then `grad_norm`.
+    /// Mean of each loss over the forward passes of all processes; then `loss_scale`, with float16; then
+    /// `grad_norm`, unless it overflowed and nothing was updated.
     pub values: Vec<(String, f64)>,
     /// Samples seen by all processes.
     pub samples: usize,
@@ -85,7 +86,9 @@ pub(crate) fn make<T: Task>(
     config: &TrainerConfig,
     plan: &StepPlan,
     ranks: &Ranks,
+    mut loss_scale: Option<&mut LossScale>,
 ) -> Result<StepDone<T::Batch>, StepFailure> {
+    let factor = loss_scale.as_ref().map_or(1.0, |scale| scale.factor);
     let Ranks { world, share, .. } = ranks;
     let seed = step_seed(config.seed, plan.step);
     let mut names: Vec<Vec<String>> = Vec::new();
@@ -130,9 +133,9 @@ pub(crate) fn make<T: Task>(
             }
         }
         names.push(of_batch);
-        let loss = match share.passes {
-            1 => losses.total,
-            passes => losses.total / passes as f64,
+        let loss = match (share.passes, factor) {
+            (1, 1.0) => losses.total,
+            (passes, factor) => losses.total * (factor / passes as f64),
         };
         backward(loss, ranks, pass + 1 == share.passes)?;
         last = Some((batch, context));
@@ -147,6 +150,9 @@ pub(crate) fn make<T: Task>(
         .map(|parameter| parameter.tensor.grad())
         .filter(Tensor::defined)
         .collect();
+    if factor != 1.0 {
+        kernels::scale(&gradients, factor.recip());
+    }
     scalars.push(as_scalar(
         &kernels::global_norm(&gradients).to_device(plan.device),
     )?);
@@ -158,29 +164,42 @@ pub(crate) fn make<T: Task>(
     let told = world.exchange_numbers(told)?;
     let every = |at_end: usize| told.iter().map(move |one| one[one.len() - 1 - at_end]);
     let stop = every(1).any(|wants| wants == 1.0);
-    let values = match sum_up(&names, &told) {
-        Summed::Values(values) => values,
-        Summed::NonFinite(found) => return Err(found.failure(world, &files)?),
+    let (mut values, norm) = match sum_up(&names, &told) {
+        Ok(summed) => summed,
+        Err(found) => return Err(found.failure(world, &files)?),
     };
+    let done = |values| StepDone {
+        values,
+        samples: samples * share.ranks,
+        batch,
+        context,
+        stop,
+    };
+    if let Some(scale) = &mut loss_scale {
+        values.push(("loss_scale".into(), factor));
+        if norm.is_finite() {
+            scale.was_finite();
+        } else if scale.overflowed() {
+            // The format's limit, not the training's: this update is left out.
+            return Ok(done(values));
+        }
+    }
+    if !norm.is_finite() {
+        return Err(NonFinite::norm(norm).failure(world, &files)?);
+    }
     if let Some(used) = unused
         && every(0).any(|all_used| all_used == 0.0)
     {
         clear_unused(optimizer, world, &used)?;
     }
 
-    let norm = values.last().map_or(0.0, |(_, norm)| *norm);
     if let Some(largest) = config.clip_grad {
         clip(&gradients, norm, largest);
     }
     drop(gradients);
     optimizer.step(plan.lr);
-    Ok(StepDone {
-        values,
-        samples: samples * share.ranks,
-        batch,
-        context,
-        stop,
-    })
+    values.push(("grad_norm".into(), norm));
+    Ok(done(values))
 }
 
 /// The backward pass of `loss`; with the step's last one gradients are averaged over the processes.
@@ -231,14 +250,13 @@ fn as_scalar(value: &Tensor) -> Result<Tensor, EngineError> {
             value.size()
         )));
     }
+    if !matches!(value.kind(), Kind::Float | Kind::Double) {
+        return Err(EngineError::Torch(format!(
+            "a loss must be computed in float32, but the task gave one in {:?}",
+            value.kind()
+        )));
+    }
     Ok(value.detach().reshape([0i64; 0]).to_kind(Kind::Double))
-}
-
-/// What all processes' losses and gradients say.
-enum Summed {
-    /// Their means, then `grad_norm`.
-    Values(Vec<(String, f64)>),
-    NonFinite(NonFinite),
 }
 
 /// A value that is not finite.
@@ -251,6 +269,15 @@ struct NonFinite {
 }
 
 impl NonFinite {
+    fn norm(value: f64) -> Self {
+        Self {
+            name: "grad_norm".into(),
+            value,
+            rank: 0,
+            pass: None,
+        }
+    }
+
     /// The failure, with the files that were seen; every process learns them.
     fn failure(self, world: &World, files: &[Vec<String>]) -> Result<StepFailure, EngineError> {
         let files: Vec<Vec<Vec<String>>> = world.exchange(&files.to_vec())?;
@@ -265,9 +292,12 @@ impl NonFinite {
     }
 }
 
-/// Means over the passes of all processes, or the first value that is not finite. `told` holds each process's
-/// losses in the order of `names`, then its gradient norm.
-fn sum_up(names: &[Vec<String>], told: &[Vec<f64>]) -> Summed {
+/// Means over the passes of all processes and the gradient norm, or the first loss that is not finite. `told`
+/// holds each process's losses in the order of `names`, then its gradient norm.
+fn sum_up(
+    names: &[Vec<String>],
+    told: &[Vec<f64>],
+) -> Result<(Vec<(String, f64)>, f64), NonFinite> {
     let mut sums: Vec<(String, f64, usize)> = Vec::new();
     let mut norm = 0.0;
     for (rank, told) in told.iter().enumerate() {
@@ -285,7 +315,7 @@ fn sum_up(names: &[Vec<String>], told: &[Vec<f64>]) -> Summed {
                     (true, _) => {}
                     // A part says more than the total; the total speaks if no part does.
                     (false, "loss") => total = Some(bad()),
-                    (false, _) => return Summed::NonFinite(bad()),
+                    (false, _) => return Err(bad()),
                 }
                 match sums.iter_mut().find(|(known, ..)| known == name) {
                     Some((_, sum, count)) => {
@@ -296,26 +326,17 @@ fn sum_up(names: &[Vec<String>], told: &[Vec<f64>]) -> Summed {
                 }
             }
             if let Some(total) = total {
-                return Summed::NonFinite(total);
+                return Err(total);
             }
         }
         // The processes' gradients are the same by now.
         norm = rest.next().unwrap_or_default();
-        if !norm.is_finite() {
-            return Summed::NonFinite(NonFinite {
-                name: "grad_norm".into(),
-                value: norm,
-                rank,
-                pass: None,
-            });
-        }
     }
-    let mut values: Vec<(String, f64)> = sums
+    let means = sums
         .into_iter()
         .map(|(name, sum, count)| (name, sum / count as f64))
         .collect();
-    values.push(("grad_norm".into(), norm));
-    Summed::Values(values)
+    Ok((means, norm))
 }
 
 #[cfg(test)]

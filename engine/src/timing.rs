@@ -7,7 +7,7 @@ use tch::{Tensor, nn};
 
 use crate::optimizer::{Optimizer, ParameterGroups};
 use crate::step::{self, Ranks, StepFailure, StepPlan};
-use crate::{BatchSource, EngineError, Share, Task, TrainerConfig, World};
+use crate::{BatchSource, EngineError, LossScale, Precision, Share, Task, TrainerConfig, World};
 
 /// What a training consists of and how long its parts take.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,6 +48,7 @@ pub fn time_steps<T: Task>(
     let steps = config.total_steps(per_epoch);
     let mut times = Vec::with_capacity(count);
     let mut batches = source.epoch(0, 0);
+    let mut scale = (config.precision == Precision::F16).then(LossScale::default);
     let alone = Ranks {
         world: Rc::new(World::alone()),
         share: Share::whole(config),
@@ -63,7 +64,16 @@ pub fn time_steps<T: Task>(
             stop: false,
         };
         let started = Instant::now();
-        step::make(task, &mut *batches, &mut optimizer, config, &plan, &alone).map_err(refused)?;
+        step::make(
+            task,
+            &mut *batches,
+            &mut optimizer,
+            config,
+            &plan,
+            &alone,
+            scale.as_mut(),
+        )
+        .map_err(refused)?;
         times.push(started.elapsed().as_secs_f64());
     }
     // The first one warms libtorch up, unless it is the only one.

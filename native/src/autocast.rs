@@ -6,7 +6,7 @@ use tch::Device;
 
 use crate::{NativeError, ffi};
 
-/// While it lives, matrix products and convolutions on its device run in bfloat16.
+/// While it lives, matrix products and convolutions on its device run in bfloat16 or float16.
 ///
 /// Weights, gradients and everything else stay float32, as with PyTorch's `torch.autocast`. `tch`'s
 /// own `autocast` does nothing without CUDA; this one works on the CPU too. The state is the
@@ -26,6 +26,19 @@ impl Autocast {
     ///
     /// When libtorch does not support autocast on the device.
     pub fn bf16(device: Device) -> Result<Self, NativeError> {
+        Self::start(device, BF16)
+    }
+
+    /// As [`Autocast::bf16`], in float16, whose gradients need loss scaling.
+    ///
+    /// # Errors
+    ///
+    /// When libtorch does not support autocast on the device.
+    pub fn f16(device: Device) -> Result<Self, NativeError> {
+        Self::start(device, F16)
+    }
+
+    fn start(device: Device, dtype: i8) -> Result<Self, NativeError> {
         let device = i32::from(device != Device::Cpu);
         let mut guard = Self {
             device,
@@ -38,7 +51,7 @@ impl Autocast {
             ffi::answer(ffi::deepmim_autocast(
                 device,
                 true,
-                BF16,
+                dtype,
                 &mut guard.was_enabled,
                 &mut guard.was_dtype,
             ))?;
@@ -51,7 +64,7 @@ impl Autocast {
 impl Drop for Autocast {
     fn drop(&mut self) {
         let (mut enabled, mut dtype) = (false, 0);
-        // SAFETY: as in `bf16`. The call worked with this device before, so it works again.
+        // SAFETY: as in `start`. The call worked with this device before, so it works again.
         unsafe {
             ffi::deepmim_autocast_leave();
             let message = ffi::deepmim_autocast(
@@ -66,7 +79,8 @@ impl Drop for Autocast {
     }
 }
 
-/// bfloat16's number in libtorch's list of scalar types.
+/// Numbers in libtorch's list of scalar types.
+const F16: i8 = 5;
 const BF16: i8 = 15;
 
 #[cfg(test)]

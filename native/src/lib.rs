@@ -1,7 +1,7 @@
 //! What deepmim needs of libtorch and `tch` does not offer.
 //!
 //! - [`checkpoint`]: activation checkpointing, a custom autograd function around a Rust closure;
-//! - [`Autocast`]: bfloat16 autocast on the CPU and on CUDA;
+//! - [`Autocast`]: bfloat16 and float16 autocast on the CPU and on CUDA;
 //! - [`fused_adamw`] and the `foreach_*` functions: one call for many tensors;
 //! - [`clear_grad`]: a gradient that is none, not zero;
 //! - [`keep_freed_memory`]: spares a training step the page faults of its large tensors, and

@@ -177,7 +177,8 @@ impl World {
         }
     }
 
-    /// What each process gave, in the order of ranks.
+    /// What each process gave, in the order of ranks. Types that leave fields out when they are serialised
+    /// cannot be read back.
     ///
     /// # Errors
     /// When a process is gone.

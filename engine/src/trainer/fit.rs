@@ -162,6 +162,7 @@ impl Trainer {
             &self.config,
             &plan,
             &self.ranks,
+            self.state.loss_scale.as_mut(),
         );
         let step::StepDone {
             mut values,

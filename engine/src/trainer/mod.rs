@@ -16,8 +16,8 @@ use crate::checkpoint::TrainingState;
 use crate::step::Ranks;
 use crate::tensor_file::{self, copy_exactly};
 use crate::{
-    Checkpoint, EngineError, Environment, Optimizer, ParameterGroups, RunDir, Schedule, Share,
-    StopFlag, Task, TrainerConfig, World,
+    Checkpoint, EngineError, Environment, Optimizer, ParameterGroups, Precision, RunDir, Schedule,
+    Share, StopFlag, Task, TrainerConfig, World,
 };
 use journal::{Found, Journal};
 
@@ -130,15 +130,15 @@ impl Trainer {
         let problem = read.as_ref().err().map(EngineError::to_string);
         world.all_well(problem)?;
         let (journal, own_state) = read?.unzip();
-        let state = world
-            .exchange(&own_state)?
-            .swap_remove(0)
-            .ok_or_else(|| EngineError::Config("rank 0 has no run".into()))?;
+        let mut state = state_of_main(&world, own_state)?;
         let all: Vec<Tensor> = variables.iter().map(|(_, at)| at.shallow_clone()).collect();
         world.take_from_main(&all)?;
         optimizer.take_from_main(&world)?;
         if let Some(ema) = &ema {
             ema.take_from_main(&world)?;
+        }
+        if config.precision == Precision::F16 {
+            state.loss_scale.get_or_insert_default();
         }
         let ranks = Ranks {
             reducer: world.reducer(&parameters)?,
@@ -174,6 +174,16 @@ impl Trainer {
     pub fn step(&self) -> u64 {
         self.state.step
     }
+}
+
+/// Rank 0's state, in every process.
+fn state_of_main(world: &World, own: Option<TrainingState>) -> Result<TrainingState, EngineError> {
+    let unreadable =
+        |error: serde_json::Error| EngineError::Torch(format!("rank 0's state: {error}"));
+    let text = serde_json::to_string(&own).map_err(unreadable)?;
+    let of_main: Option<TrainingState> =
+        serde_json::from_str(&world.exchange(&text)?[0]).map_err(unreadable)?;
+    of_main.ok_or_else(|| EngineError::Config("rank 0 has no run".into()))
 }
 
 /// The variables of `vs` that were never meant to be trained, and copies of them.

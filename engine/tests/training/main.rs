@@ -455,11 +455,65 @@ fn evaluation_sees_every_sample_and_stops_when_asked() {
 }
 
 #[test]
-fn bf16_trains() {
+fn narrow_formats_train() {
+    for precision in [Precision::Bf16, Precision::F16] {
+        trains_nearly_as_float32(precision);
+    }
+}
+
+/// The step whose scaled gradients overflow updates nothing and halves the factor, over a resume, too.
+#[test]
+fn an_overflow_of_scaled_gradients_leaves_one_update_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let toy = |stop_at| Toy {
+        precision: Precision::F16,
+        huge: Some(2),
+        stop_at,
+        save_every_steps: Some(1),
+        keep: 10,
+        ..Toy::default()
+    };
+    let whole = folder.path().join("whole");
+    toy(None).train(&whole, Existing::Refuse).unwrap();
+    let weights = |step: u64| {
+        let folder = whole.join(format!("checkpoints/step-{step:08}"));
+        fs::read(folder.join("weights.safetensors")).unwrap()
+    };
+    assert_eq!(weights(3), weights(2));
+    assert_ne!(weights(4), weights(3));
+    let metrics = fs::read_to_string(whole.join("metrics.csv")).unwrap();
+    let logged = |step: u64, name: &str| -> Vec<f64> {
+        let rows = metrics
+            .lines()
+            .map(|row| row.split(',').collect::<Vec<_>>());
+        rows.filter(|row| row[0] == step.to_string() && row[2] == name)
+            .map(|row| row[3].parse().unwrap())
+            .collect()
+    };
+    let factor = |step: u64| {
+        let state = whole.join(format!("checkpoints/step-{step:08}/state.json"));
+        let state: serde_json::Value = serde_json::from_slice(&fs::read(state).unwrap()).unwrap();
+        state["body"]["state"]["loss_scale"]["factor"]
+            .as_f64()
+            .unwrap()
+    };
+    assert_eq!(factor(3), factor(2) / 2.0);
+    // Means over steps 3 and 4, of which the first has no norm.
+    let mean = (factor(2) + factor(3)) / 2.0;
+    assert_eq!(logged(4, "train/loss_scale"), [mean]);
+    assert!(logged(4, "train/grad_norm")[0] < 10.0, "{metrics}");
+
+    let cut = folder.path().join("cut");
+    toy(Some(3)).train(&cut, Existing::Refuse).unwrap();
+    toy(None).train(&cut, Existing::Resume).unwrap();
+    assert_same(&cut, &whole, "after an overflow");
+}
+
+fn trains_nearly_as_float32(precision: Precision) {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let toy = Toy {
-        precision: Precision::Bf16,
+        precision,
         ..Toy::default()
     };
     assert_eq!(

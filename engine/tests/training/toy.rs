@@ -36,6 +36,8 @@ pub struct Toy {
     pub stop_in_evaluation: Option<u64>,
     /// The loss of this step is not a number.
     pub poisoned: Option<u64>,
+    /// The loss of this step is so large that its gradients overflow once it is scaled.
+    pub huge: Option<u64>,
     /// A sample of this step cannot be read.
     pub unreadable: Option<u64>,
     pub stop: StopFlag,
@@ -61,6 +63,7 @@ impl Default for Toy {
             stop_at: None,
             stop_in_evaluation: None,
             poisoned: None,
+            huge: None,
             unreadable: None,
             stop: StopFlag::new(),
         }
@@ -273,7 +276,10 @@ impl Task for Regression {
     fn losses(&self, batch: &Batch, context: &StepContext) -> Result<Losses, TaskError> {
         std::thread::sleep(std::time::Duration::from_millis(self.toy.slow));
         let got = self.forward(&batch.x, context.train).to_kind(Kind::Float);
-        let squared = (got - &batch.y).square().mean(Kind::Float);
+        let mut squared = (got - &batch.y).square().mean(Kind::Float);
+        if context.train && self.toy.huge == Some(context.step) {
+            squared = squared * 1e36;
+        }
         Ok(Losses {
             parts: vec![("squared".into(), squared.detach())],
             total: squared,

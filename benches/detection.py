@@ -99,6 +99,7 @@ def run_detectron2(options):
     torch.set_num_threads(options.threads)
     model, config = detectron2_model(options.detectron2, options.sample_everything)
     model.load_state_dict(torch.load(options.weights, weights_only=True)["model"])
+    model.to(turns.DEVICE)
     sample = sample_of(options)
     stages = turns.Stages()
     for owner, attribute, name in [
@@ -125,7 +126,7 @@ def run_detectron2(options):
 
         def one_round():
             optimizer.zero_grad()
-            with EventStorage(0):
+            with EventStorage(0), turns.autocast():
                 losses = model([sample])
             start = time.perf_counter()
             sum(losses.values()).backward()
@@ -258,6 +259,7 @@ def main():
     for name in ("checkpointing", "sample-everything", "count"):
         worker.add_argument(f"--{name}", action="store_true")
     options = parser.parse_args()
+    turns.tell(options)
     if options.worker:
         options.side_mode = options.mode[0]
         return run_detectron2(options)

@@ -139,8 +139,9 @@ def run_reference(options):
     torch.set_num_threads(options.threads)
     model = reference_model(options.deepmim)
     model.load_state_dict(torch.load(options.weights, weights_only=True)["state_dict"])
-    pictures = [pixels_of(path).permute(2, 0, 1) for path in options.picture]
-    mean, deviation = (torch.tensor(of).view(3, 1, 1) for of in (MEAN, DEVIATION))
+    model.to(turns.DEVICE)
+    pictures = [pixels_of(path).permute(2, 0, 1).to(turns.DEVICE) for path in options.picture]
+    mean, deviation = (torch.tensor(of, device=turns.DEVICE).view(3, 1, 1) for of in (MEAN, DEVIATION))
     stages = turns.Stages()
 
     def batch():
@@ -166,7 +167,7 @@ def run_reference(options):
         samples = []
         for path in options.labels:
             sample = SegDataSample(metainfo=dict(img_shape=(SIZE, SIZE)))
-            sample.gt_sem_seg = PixelData(data=pixels_of(path)[None].long())
+            sample.gt_sem_seg = PixelData(data=pixels_of(path)[None].long().to(turns.DEVICE))
             samples.append(sample)
         model.train()
         model.backbone.use_checkpoint = options.checkpointing
@@ -175,7 +176,8 @@ def run_reference(options):
         def one_round():
             optimizer.zero_grad()
             start = time.perf_counter()
-            losses = model.loss(batch(), samples)
+            with turns.autocast():
+                losses = model.loss(batch(), samples)
             middle = time.perf_counter()
             sum(loss for name, loss in losses.items() if "loss" in name).backward()
             end = time.perf_counter()
@@ -292,6 +294,7 @@ def main():
     for name in ("picture", "labels"):
         worker.add_argument(f"--{name}", action="append")
     options = parser.parse_args()
+    turns.tell(options)
     if options.worker:
         options.side_mode = options.mode[0]
         return run_reference(options)

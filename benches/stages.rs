@@ -5,7 +5,30 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use engine::{EngineError, Optimizer, OptimizerConfig, ParamPolicy, ParameterGroups};
-use tch::nn;
+use tch::{Cuda, Device, nn};
+
+/// Where the scripts want a model, `cpu` or `cuda`.
+pub fn device() -> Device {
+    match std::env::var("DEEPMIM_BENCH_DEVICE").as_deref() {
+        Ok("cuda") if native::load_cuda() => Device::Cuda(0),
+        _ => Device::Cpu,
+    }
+}
+
+/// The autocast region that the scripts want: none, or bfloat16.
+pub fn autocast(device: Device) -> Result<Option<native::Autocast>, native::NativeError> {
+    match std::env::var("DEEPMIM_BENCH_PRECISION").as_deref() {
+        Ok("bf16") => native::Autocast::bf16(device).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Waits for what the device still computes.
+pub fn finish(device: Device) {
+    if let Device::Cuda(index) = device {
+        Cuda::synchronize(index as i64);
+    }
+}
 
 /// Seconds of rounds and of the parts of each.
 #[derive(Default)]
@@ -20,6 +43,7 @@ impl Stages {
         self.parts.push(BTreeMap::new());
         let start = Instant::now();
         let result = round(self)?;
+        finish(device());
         self.seconds.push(start.elapsed().as_secs_f64());
         Ok(result)
     }
@@ -80,8 +104,12 @@ pub fn adamw(
     ))
 }
 
-/// Largest resident size of this process so far.
-fn peak_mib() -> Option<f64> {
+/// Largest resident size of this process so far, or most memory that tensors took on a GPU.
+pub fn peak_mib() -> Option<f64> {
+    if let Device::Cuda(index) = device() {
+        let bytes = native::peak_cuda_memory(index).ok()?;
+        return Some(bytes as f64 / f64::from(1 << 20));
+    }
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;

@@ -5,7 +5,7 @@
     python benches/train_step.py finetune            # ViT-B/16 classifier, soft targets, layer decay
 
 A step is: clear gradients, forward, loss, backward, AdamW, on a batch that is already a tensor in
-memory; float32 on the CPU. Both sides hold their model in their own process and take turns, one
+memory; float32 on the CPU, or with `--device cuda --precision bf16` on a GPU, whose peak memory is told, too. Both sides hold their model in their own process and take turns, one
 step each, so a slow minute of the machine meets both; medians are compared. Both use the same
 libtorch: the Rust program is started with the library folder of this Python's torch in front.
 
@@ -26,6 +26,7 @@ import torch
 
 sys.dont_write_bytecode = True  # a benchmark leaves nothing in the clone
 import torch_models
+import turns
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
@@ -73,6 +74,7 @@ class Ours:
         if not line:
             sys.exit("the Rust program ended early")
         answer = json.loads(line)
+        self.peak_mib = answer["peak_mib"]
         seconds = self.processor_seconds() - before if self.cpu_clock else answer["seconds"]
         return seconds, answer["loss"], {phase: answer[phase] for phase in PHASES}
 
@@ -88,30 +90,33 @@ class Theirs:
         torch.manual_seed(0)
         torch.set_num_threads(options.threads)
         width, depth, heads = SIZES[options.model]
-        images = torch.randn(options.batch, 3, options.size, options.size)
+        images = torch.randn(options.batch, 3, options.size, options.size).to(options.device)
         if job == "finetune":
             self.model = torch_models.Classifier(
                 options.size, options.patch, width, depth, heads, CLASSES, DROP_PATH
             )
-            targets = torch.softmax(torch.randn(options.batch, CLASSES), dim=-1)
+            targets = torch.softmax(torch.randn(options.batch, CLASSES), dim=-1).to(options.device)
             self.loss = lambda: self.model.loss(images, targets)
         else:
             self.model = torch_models.MaskedAutoencoder(options.size, options.patch, width, depth, heads)
             self.loss = lambda: self.model.loss(images)
         self.clock = time.process_time if options.clock == "cpu" else time.perf_counter
-        self.model.train()
+        self.model.to(options.device).train()
         self.optimizer = self.model.optimizer()
 
     def step(self):
         start, marks = self.clock(), [time.perf_counter()]
         self.optimizer.zero_grad()
         marks.append(time.perf_counter())
-        loss = self.loss()
+        with turns.autocast():
+            loss = self.loss()
         marks.append(time.perf_counter())
         loss.backward()
         marks.append(time.perf_counter())
         self.optimizer.step()
+        turns.finish()
         seconds = self.clock() - start
+        self.peak_mib = turns.peak_mib()
         marks.append(time.perf_counter())
         phases = {phase: marks[i + 1] - marks[i] for i, phase in enumerate(PHASES)}
         return seconds, loss.item(), phases
@@ -130,7 +135,9 @@ def main():
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--program", help="a built example instead of building one")
     parser.add_argument("--own-libtorch", action="store_true", help="let the Rust side use the libtorch it was built with")
+    turns.device_options(parser)
     options = parser.parse_args()
+    turns.tell(options)
 
     ours = Ours(options.program or build(options.job), options)
     theirs = Theirs(options.job, options)
@@ -161,7 +168,8 @@ def main():
                 "threads": options.threads,
                 "clock": options.clock,
                 "torch": torch.__version__,
-                "precision": "float32",
+                "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
+                "precision": options.precision,
                 "model": f"vit_{options.model} patch {options.patch} at {options.size} px",
                 "batch": options.batch,
                 "rounds": options.rounds,
@@ -171,6 +179,8 @@ def main():
                 "pytorch_range": [round(min(times["pytorch"]), 4), round(max(times["pytorch"]), 4)],
                 "deepmim_wall_by_phase": split["deepmim"],
                 "pytorch_wall_by_phase": split["pytorch"],
+                "deepmim_peak_mib": ours.peak_mib,
+                "pytorch_peak_mib": theirs.peak_mib,
                 "ratio": round(medians["deepmim"] / medians["pytorch"], 4),
             },
             indent=1,

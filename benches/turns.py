@@ -19,6 +19,32 @@ import torch
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
+DEVICE = os.environ.get("DEEPMIM_BENCH_DEVICE", "cpu")
+PRECISION = os.environ.get("DEEPMIM_BENCH_PRECISION", "f32")
+
+
+def device_options(parser):
+    """Where and in which format both sides compute; their processes are told by the environment."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=DEVICE)
+    parser.add_argument("--precision", choices=("f32", "bf16"), default=PRECISION, help="of the training step")
+
+
+def tell(options):
+    global DEVICE, PRECISION
+    DEVICE, PRECISION = options.device, options.precision
+    os.environ.update(DEEPMIM_BENCH_DEVICE=DEVICE, DEEPMIM_BENCH_PRECISION=PRECISION)
+
+
+def autocast():
+    return torch.autocast(DEVICE, torch.bfloat16, enabled=PRECISION == "bf16")
+
+
+def finish():
+    """Waits for what the device still computes."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
 class Stages:
     """Seconds spent inside some of a model's functions."""
 
@@ -54,6 +80,7 @@ def timed_rounds(one_round, rounds, stages, count, record):
         stages.start()
         start = time.perf_counter()
         result = one_round()
+        finish()
         seconds.append(time.perf_counter() - start)
         if number == 0 and record:
             record(result)
@@ -74,6 +101,9 @@ def count_flops(one_round, stages):
 
 
 def peak_mib():
+    """Largest resident size of this process, or most memory that tensors took on a GPU."""
+    if DEVICE == "cuda":
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
     for line in pathlib.Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return round(int(line.split()[1]) / 1024, 1)
@@ -97,6 +127,7 @@ def options(parser, modes, sides):
     parser.add_argument("--mode", action="append", choices=modes, help="default: all of them; may be given again")
     parser.add_argument("--side", choices=sides, help="measure one side alone")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    device_options(parser)
     parser.add_argument("--rounds", type=int, default=3, help="measured rounds of a process")
     parser.add_argument("--turns", type=int, default=3, help="processes of each side")
     parser.add_argument("--program", help="a built example instead of building one")
@@ -120,14 +151,17 @@ def turn(side, mode, command, threads, own_libtorch):
 
 
 def gemm_rate(threads):
-    """Multiplications and additions a second of one large float32 product."""
+    """Multiplications and additions a second of one large product."""
     torch.set_num_threads(threads)
-    a, b = torch.randn(3072, 3072), torch.randn(3072, 3072)
+    dtype = torch.bfloat16 if PRECISION == "bf16" else torch.float32
+    a, b = (torch.randn(3072, 3072, device=DEVICE, dtype=dtype) for _ in range(2))
     a @ b
     best = float("inf")
     for _ in range(5):
+        finish()
         start = time.perf_counter()
         a @ b
+        finish()
         best = min(best, time.perf_counter() - start)
     return 2 * 3072**3 / best
 
@@ -138,7 +172,9 @@ def machine(threads):
         if line.startswith("model name"):
             model = line.split(":", 1)[1].strip()
             break
-    return f"{model}, {threads} threads, torch {torch.__version__}, float32"
+    if DEVICE == "cuda":
+        model = torch.cuda.get_device_name()
+    return f"{model}, {threads} threads, torch {torch.__version__}, {PRECISION}"
 
 
 def measure(mode, sides, turns, threads, one_turn):

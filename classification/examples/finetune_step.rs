@@ -15,9 +15,13 @@ use deepmim_classification::{
     ClassificationBatch, ClassificationTask, ClassifierConfig, Pool, Target,
 };
 use engine::{Optimizer, OptimizerConfig, ParameterGroups, StepContext, Task};
-use tch::{Device, Kind, Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 const CLASSES: i64 = 1000;
+
+#[allow(dead_code, reason = "shared with examples that time whole models")]
+#[path = "../../benches/stages.rs"]
+mod stages;
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     // As deepmim-model does.
     native::keep_freed_memory();
     tch::manual_seed(0);
-    let vs = nn::VarStore::new(Device::Cpu);
+    let vs = nn::VarStore::new(stages::device());
     let mut config =
         ClassifierConfig::fine_tuning(VitConfig::preset(preset, side, patch), CLASSES, Pool::Mean);
     config.trunk.drop_path = 0.1;
@@ -49,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         weight_decay: 0.05,
     };
     let mut optimizer = Optimizer::new(&adamw, groups);
-    let float = (Kind::Float, Device::Cpu);
+    let float = (Kind::Float, stages::device());
     let batch = ClassificationBatch {
         images: Tensor::randn([count, 3, side, side], float),
         target: Target::Soft(Tensor::randn([count, CLASSES], float).softmax(-1, Kind::Float)),
@@ -67,16 +71,21 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         let start = Instant::now();
         optimizer.clear_gradients();
         let cleared = start.elapsed();
-        let losses = task.losses(&batch, &context)?;
+        let losses = {
+            let _autocast = stages::autocast(stages::device())?;
+            task.losses(&batch, &context)?
+        };
         let forwarded = start.elapsed();
         losses.total.backward();
         let differentiated = start.elapsed();
         optimizer.step(1e-4);
+        stages::finish(stages::device());
         let updated = start.elapsed();
         println!(
             "{}",
             serde_json::json!({
                 "seconds": updated.as_secs_f64(),
+                "peak_mib": stages::peak_mib(),
                 "loss": losses.total.double_value(&[]),
                 "clear": cleared.as_secs_f64(),
                 "forward": (forwarded - cleared).as_secs_f64(),

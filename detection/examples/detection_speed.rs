@@ -17,7 +17,7 @@ use deepmim_detection::paste::paste_rles;
 use deepmim_detection::{Detector, DetectorConfig, MASK_SIZE, Sampling, Target, vitdet_policy};
 use engine::Optimizer;
 use serde::Deserialize;
-use tch::{Device, Kind, Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 #[path = "../../benches/stages.rs"]
 mod stages;
@@ -101,7 +101,7 @@ fn infer(
     let size = (picture.height, picture.width);
     let _no_grad = tch::no_grad_guard();
     let images = stages.timed("preprocess", || {
-        detector.batch(&[("picture", picture)], Device::Cpu)
+        detector.batch(&[("picture", picture)], stages::device())
     })?;
     let map = stages.timed("trunk", || detector.trunk().feature_map(&images, false));
     let levels = stages.timed("pyramid", || detector.pyramid().forward(&map));
@@ -134,17 +134,19 @@ fn train(
 ) -> Result<serde_json::Value, Box<dyn Error>> {
     optimizer.clear_gradients();
     let images = stages.timed("preprocess", || {
-        detector.batch(&[("picture", picture)], Device::Cpu)
+        detector.batch(&[("picture", picture)], stages::device())
     })?;
     let target = Target {
         name: "picture",
         objects,
         size: (picture.height, picture.width),
     };
+    let autocast = stages::autocast(stages::device())?;
     let losses = stages.timed("forward", || {
+        let _autocast = autocast;
         detector.losses(&images, &[target], Sampling::Seeded(0), true)
     })?;
-    let mut total = Tensor::zeros([], (Kind::Float, Device::Cpu));
+    let mut total = Tensor::zeros([], (Kind::Float, stages::device()));
     for (_, loss) in &losses {
         total += loss;
     }
@@ -173,7 +175,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // As deepmim-model does.
     native::keep_freed_memory();
     let config = config(&arguments);
-    let vs = nn::VarStore::new(Device::Cpu);
+    let vs = nn::VarStore::new(stages::device());
     let detector = Detector::new(&vs.root(), &config)?;
     {
         let weights = Dialect::Detectron2.read(&arguments.weights, None)?.state;

@@ -15,6 +15,18 @@ pub fn set_cuda_device(index: usize) -> Result<(), NativeError> {
     unsafe { ffi::answer(ffi::deepmim_set_cuda_device(index)) }
 }
 
+/// Most bytes that tensors on GPU `index` took at once so far (`torch.cuda.max_memory_allocated`).
+///
+/// # Errors
+/// When there is no such GPU, or libtorch has no CUDA.
+pub fn peak_cuda_memory(index: usize) -> Result<u64, NativeError> {
+    let index = i8::try_from(index).map_err(|_| NativeError(format!("no GPU {index}")))?;
+    let mut bytes = 0;
+    // SAFETY: a plain value in, a plain value out.
+    unsafe { ffi::answer(ffi::deepmim_peak_cuda_memory(index, &mut bytes))? };
+    Ok(bytes.unsigned_abs())
+}
+
 /// Loads `libtorch_cuda.so`, once, and says whether it is there.
 ///
 /// The linker drops the library as unneeded, because nothing here names one of its symbols: without

@@ -125,6 +125,7 @@ unsafe extern "C" {
         output: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub fn deepmim_set_cuda_device(index: i8) -> *mut c_char;
+    pub fn deepmim_peak_cuda_memory(index: i8, bytes: *mut i64) -> *mut c_char;
     pub fn deepmim_store_open(
         host: *const c_char,
         port: u16,

@@ -13,7 +13,7 @@
 //! - [`roi_align`]: ROIAlign, forward and backward;
 //! - [`Store`], [`ProcessGroup`] and [`Reducer`]: PyTorch's distributed training (c10d);
 //! - [`load_cuda`]: makes libtorch's CUDA half visible to a program linked against its CPU half,
-//!   and [`set_cuda_device`] chooses a GPU.
+//!   and [`set_cuda_device`] chooses a GPU, whose [`peak_cuda_memory`] is known.
 //!
 //! This is the only crate with `unsafe` code. The C++ half are the `.cpp` files beside it.
 
@@ -37,7 +37,7 @@ pub use attention::relative_attention;
 pub use autocast::Autocast;
 pub use biased_attention::biased_attention;
 pub use checkpoint::checkpoint;
-pub use cuda::{load_cuda, set_cuda_device};
+pub use cuda::{load_cuda, peak_cuda_memory, set_cuda_device};
 pub use enlarged_loss::{PixelSums, enlarged_cross_entropy};
 pub use lists::{
     AdamWConstants, clear_grad, foreach_lerp, foreach_norm, foreach_scale, fused_adamw,

@@ -8,6 +8,7 @@
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/version.h>
 
@@ -196,6 +197,14 @@ char *deepmim_foreach_lerp(at::Tensor *const *targets, at::Tensor *const *source
 char *deepmim_set_cuda_device(int8_t index) {
   return guarded([&] {
     c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).setDevice({c10::DeviceType::CUDA, index});
+  });
+}
+
+// Most bytes of CUDA memory that tensors took at once.
+char *deepmim_peak_cuda_memory(int8_t index, int64_t *bytes) {
+  return guarded([&] {
+    auto stats = at::getDeviceAllocator(c10::DeviceType::CUDA)->getDeviceStats(index);
+    *bytes = stats.allocated_bytes[static_cast<size_t>(at::CachingAllocator::StatType::AGGREGATE)].peak;
   });
 }
 

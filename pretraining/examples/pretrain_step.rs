@@ -15,7 +15,11 @@ use deepmim_pretraining::{
     DecoderConfig, PretrainBatch, PretrainConfig, PretrainTask, TargetConfig, masking_noise,
 };
 use engine::{Optimizer, OptimizerConfig, ParameterGroups, StepContext, Task};
-use tch::{Device, Kind, Tensor, nn};
+use tch::{Kind, Tensor, nn};
+
+#[allow(dead_code, reason = "shared with examples that time whole models")]
+#[path = "../../benches/stages.rs"]
+mod stages;
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     // As deepmim-model does.
     native::keep_freed_memory();
     tch::manual_seed(0);
-    let vs = nn::VarStore::new(Device::Cpu);
+    let vs = nn::VarStore::new(stages::device());
     let trunk = VitConfig::preset(preset, side, patch);
     let config = PretrainConfig {
         taps: vec![trunk.depth],
@@ -53,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         weight_decay: 0.05,
     };
     let mut optimizer = Optimizer::new(&adamw, groups);
-    let images = Tensor::randn([count, 3, side, side], (Kind::Float, Device::Cpu));
+    let images = Tensor::randn([count, 3, side, side], (Kind::Float, stages::device()));
     for (step, line) in std::io::stdin().lock().lines().enumerate() {
         line?;
         let context = StepContext {
@@ -67,19 +71,24 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         let cleared = start.elapsed();
         let batch = PretrainBatch {
             images: images.shallow_clone(),
-            noise: masking_noise(context.seed, count, config.trunk.tokens(), Device::Cpu),
+            noise: masking_noise(context.seed, count, config.trunk.tokens(), stages::device()),
             names: Vec::new(),
         };
-        let losses = task.losses(&batch, &context)?;
+        let losses = {
+            let _autocast = stages::autocast(stages::device())?;
+            task.losses(&batch, &context)?
+        };
         let forwarded = start.elapsed();
         losses.total.backward();
         let differentiated = start.elapsed();
         optimizer.step(1e-4);
+        stages::finish(stages::device());
         let updated = start.elapsed();
         println!(
             "{}",
             serde_json::json!({
                 "seconds": updated.as_secs_f64(),
+                "peak_mib": stages::peak_mib(),
                 "loss": losses.total.double_value(&[]),
                 "clear": cleared.as_secs_f64(),
                 "forward": (forwarded - cleared).as_secs_f64(),

@@ -13,7 +13,7 @@ use deepmim_segmentation::{
 };
 use engine::{Optimizer, StepContext, Task, TaskError};
 use eval::segmentation::{Labels, read_label_png};
-use tch::{Device, nn};
+use tch::nn;
 
 #[path = "../../benches/stages.rs"]
 mod stages;
@@ -105,7 +105,7 @@ fn infer(
     let (name, size) = (&sample.name, sample.original_size);
     Ok(task
         .segmentor()
-        .label_map(name, views, size, test, Device::Cpu)?)
+        .label_map(name, views, size, test, stages::device())?)
 }
 
 fn train(
@@ -120,7 +120,8 @@ fn train(
         ..StepContext::evaluation()
     };
     let losses = stages.timed("forward", || {
-        let batch = task.collate(samples.to_vec(), &context, Device::Cpu)?;
+        let batch = task.collate(samples.to_vec(), &context, stages::device())?;
+        let _autocast = stages::autocast(stages::device())?;
         task.losses(&batch, &context)
     })?;
     stages.timed("backward", || losses.total.backward());
@@ -148,7 +149,7 @@ fn main() -> Result<(), TaskError> {
         },
         ..TestTime::default()
     };
-    let vs = nn::VarStore::new(Device::Cpu);
+    let vs = nn::VarStore::new(stages::device());
     let task = SegmentationTask::new(&vs, &config, WEIGHT_DECAY, test)?;
     {
         let weights = Dialect::DeepmimSeg.read(&arguments.weights, None)?.state;

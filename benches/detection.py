@@ -239,7 +239,8 @@ def compare(options, folder):
 def measure(options, folder):
     sides = [options.side] if options.side else ["deepmim", "detectron2"]
     if len(sides) == 2:
-        compare(options, folder)
+        with turns.in_float32():
+            compare(options, folder)
     print(f"{turns.machine(options.threads)}, {SIZE} x {SIZE} pixels")
     for mode in options.mode:
         def one_turn(side, count, mode=mode):

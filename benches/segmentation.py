@@ -273,7 +273,8 @@ def compare(options, folder):
 def measure(options, folder):
     sides = [options.side] if options.side else ["deepmim", "reference"]
     if len(sides) == 2:
-        compare(options, folder)
+        with turns.in_float32():
+            compare(options, folder)
     print(turns.machine(options.threads))
     for mode in options.mode:
         def one_turn(side, count, mode=mode):

@@ -5,6 +5,7 @@ A process prints one line of JSON last: {"seconds": [...], "peak_mib": ..., "sta
 "multiplications" where it was asked to count them.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -33,6 +34,14 @@ def tell(options):
     global DEVICE, PRECISION
     DEVICE, PRECISION = options.device, options.precision
     os.environ.update(DEEPMIM_BENCH_DEVICE=DEVICE, DEEPMIM_BENCH_PRECISION=PRECISION)
+
+
+@contextlib.contextmanager
+def in_float32():
+    """What both sides find is compared in float32, whatever is measured."""
+    os.environ["DEEPMIM_BENCH_PRECISION"] = "f32"
+    yield
+    os.environ["DEEPMIM_BENCH_PRECISION"] = PRECISION
 
 
 def autocast():

@@ -172,7 +172,7 @@ pub struct PretrainArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub run: RunArgs,
-    /// The frozen teacher's checkpoint (CLIP), for recipes with feature targets
+    /// The frozen teacher's checkpoint, a file or a run's folder, for recipes whose target is kind clip or features
     #[arg(long, value_name = "FILE")]
     pub teacher: Option<PathBuf>,
 }

@@ -200,6 +200,10 @@ fn train_crop(
             let (x, y) = (origin(image.width), origin(image.height));
             *out = image.cropped(x, y, size, size);
         }
+        TrainCrop::Centre { .. } => {
+            let centre = config.centre().expect("this crop is a centre crop");
+            eval_pixels(image, &centre, out);
+        }
     }
 }
 
@@ -207,6 +211,24 @@ fn train_crop(
 mod tests {
     use super::*;
     use crate::augment::{ColorJitter, RandomErasing};
+
+    #[test]
+    fn a_centre_crop_in_training_is_that_of_evaluation() {
+        let crop = TrainCrop::Centre {
+            crop_ratio: 0.875,
+            resize: true,
+            filter: Filter::Bicubic,
+        };
+        let mut config = TrainTransformConfig::new(8, crop);
+        config.flip = 0.0;
+        assert!(config.is_fixed());
+        let wanted = Transform::eval(&EvalTransformConfig::new(8)).unwrap();
+        let found = Transform::train(&config).unwrap();
+        let picture = picture(13, 21);
+        for seed in 0..3 {
+            assert_eq!(found.apply(&picture, seed), wanted.apply(&picture, 0));
+        }
+    }
 
     fn picture(width: usize, height: usize) -> RgbImage {
         let pixels = (0..3 * width * height)

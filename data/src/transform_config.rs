@@ -86,6 +86,18 @@ pub enum TrainCrop {
         /// Border in pixels.
         padding: usize,
     },
+    /// Always the same place, as in evaluation: for targets that were made from whole pictures beforehand.
+    Centre {
+        /// Share of the resized short side that the crop keeps.
+        #[serde(default = "whole")]
+        crop_ratio: f64,
+        /// False takes pixels as they are and only crops (or pads with black): for tiny pictures.
+        #[serde(default = "yes")]
+        resize: bool,
+        /// Resampling filter.
+        #[serde(default = "bicubic")]
+        filter: Filter,
+    },
 }
 
 impl TrainCrop {
@@ -127,6 +139,29 @@ pub struct TrainTransformConfig {
 }
 
 impl TrainTransformConfig {
+    /// The evaluation's transform that a centre crop is.
+    pub(crate) fn centre(&self) -> Option<EvalTransformConfig> {
+        match self.crop {
+            TrainCrop::Centre {
+                crop_ratio,
+                resize,
+                filter,
+            } => Some(EvalTransformConfig {
+                size: self.size,
+                crop_ratio,
+                resize,
+                filter,
+                colours: self.colours,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether every epoch sees a picture in the same place and the same way round.
+    pub fn is_fixed(&self) -> bool {
+        matches!(self.crop, TrainCrop::Centre { .. }) && self.flip == 0.0
+    }
+
     /// Crop and flip only, ImageNet's colours.
     pub fn new(size: usize, crop: TrainCrop) -> Self {
         Self {
@@ -151,6 +186,9 @@ impl TrainTransformConfig {
                 format!("{section}.flip"),
                 format!("{} must lie in 0..=1", self.flip),
             ));
+        }
+        if let Some(centre) = self.centre() {
+            centre.check(section)?;
         }
         if let TrainCrop::RandomResized { scale, ratio, .. } = &self.crop {
             if !(scale[0] > 0.0 && scale[0] <= scale[1] && scale[1] <= 1.0) {
@@ -191,6 +229,10 @@ fn check_size(section: &str, size: usize) -> Result<(), DataError> {
 
 fn default_crop_ratio() -> f64 {
     0.875
+}
+
+fn whole() -> f64 {
+    1.0
 }
 
 fn default_scale() -> [f64; 2] {

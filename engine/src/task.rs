@@ -124,6 +124,12 @@ pub trait Task {
     /// Learning-rate scale and weight decay of the parameter `name` with `shape`.
     fn policy(&self, name: &str, shape: &[i64]) -> ParamPolicy;
 
+    /// Called after every optimiser step, `step` of them being done. Does nothing unless a task has something
+    /// that follows the weights; that is to be among the model's variables, so that checkpoints hold it.
+    fn after_step(&self, step: u64) {
+        let _ = step;
+    }
+
     /// Writes pictures or tables of the present state into `folder`, which exists; called every
     /// `snapshot_every` steps. Does nothing unless a task has something to show.
     ///

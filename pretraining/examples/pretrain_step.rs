@@ -45,9 +45,11 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         mask_ratio: 0.75,
         decoder: DecoderConfig::default(),
         target: TargetConfig::Pixels { normalize: true },
+        tap_targets: Vec::new(),
+        tap_weights: Vec::new(),
         colours: Default::default(),
     };
-    let task = PretrainTask::new(&vs.root(), &config, 0.05)?;
+    let task = PretrainTask::new(&vs, &config, 0.05)?;
     let groups = ParameterGroups::new(vs.variables().into_iter().collect(), |name, shape| {
         task.policy(name, shape)
     })?;
@@ -72,6 +74,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         let batch = PretrainBatch {
             images: images.shallow_clone(),
             noise: masking_noise(context.seed, count, config.trunk.tokens(), stages::device()),
+            tokens: None,
             names: Vec::new(),
         };
         let losses = {

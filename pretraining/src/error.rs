@@ -1,5 +1,7 @@
 //! What can go wrong before and between pre-training steps.
 
+use std::path::PathBuf;
+
 use backbone::BackboneError;
 use backbone::weights::WeightsError;
 
@@ -28,6 +30,23 @@ pub enum PretrainError {
     /// The teacher's weights could not be read, or do not fit the configured tower.
     #[error("target (CLIP tower): {0}")]
     Teacher(#[source] WeightsError),
+    /// The frozen transformer's weights could not be read, or do not fit the configured trunk.
+    #[error("target (features): {0}")]
+    FeatureTeacher(#[source] WeightsError),
+    /// A folder of tokens that cannot be used.
+    #[error("target (tokens): {path}: {problem}")]
+    Tokens {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A picture without tokens.
+    #[error(
+        "{0}: the target's names.txt has no such line: make tokens for every training picture, under the names \
+         that the data set gives them"
+    )]
+    NoTokens(String),
     /// Colour statistics that cannot be meant, or a picture that cannot be written.
     #[error(transparent)]
     Data(#[from] data::DataError),

@@ -1,4 +1,4 @@
-//! Masked pre-training: MAE, DeepMIM, and both with CLIP features as the target.
+//! Masked pre-training: MAE and DeepMIM, on any of several reconstruction targets.
 
 mod config;
 mod decoder;
@@ -9,14 +9,18 @@ mod picture;
 mod pixels;
 mod target;
 mod task;
-mod teacher;
 
-pub use config::{ClipConfig, DecoderConfig, PretrainConfig, TargetConfig};
+pub use config::{
+    ClipConfig, DecoderConfig, EmaConfig, FeaturesConfig, HogConfig, HybridPart, PretrainConfig,
+    TapTarget, TargetConfig, TokensConfig,
+};
 pub use error::PretrainError;
 pub use masking::{Masking, masking_noise};
 pub use model::MaskedAutoencoder;
 pub use picture::draw_reconstructions;
 pub use pixels::{patch_statistics, patchify, patchify_at, unpatchify};
-pub use target::Target;
+pub use target::{
+    ClipTeacher, Distance, EmaTarget, FeaturesTarget, HogTarget, HybridTarget, PixelTarget, Seen,
+    Shown, Target, TokenFile, TokensTarget, histograms,
+};
 pub use task::{PretrainBatch, PretrainTask, ReconstructionLoss};
-pub use teacher::ClipTeacher;

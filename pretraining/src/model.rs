@@ -11,9 +11,10 @@ use tch::{Tensor, nn};
 
 use crate::PretrainError;
 use crate::config::PretrainConfig;
+use crate::config::TargetConfig;
 use crate::decoder::{Decoder, Surroundings, ordered_positions};
 use crate::masking::Masking;
-use crate::target::Target;
+use crate::target::{Seen, Target, build};
 
 /// Trunk, decoders and target of one recipe.
 #[derive(Debug)]
@@ -22,32 +23,50 @@ pub struct MaskedAutoencoder {
     trunk: Vit,
     decoder_positions: Tensor,
     decoders: Vec<Decoder>,
-    target: Target,
+    /// Different ones only; taps share them.
+    targets: Vec<Box<dyn Target>>,
+    /// Number of each tap's target.
+    target_of: Vec<usize>,
 }
 
 impl MaskedAutoencoder {
-    /// Adds trunk and decoders under `path` (normally the root) and loads the target's teacher, which
-    /// is no part of `path`'s store.
+    /// Adds trunk and decoders at the root of `store` and loads teachers, which are no part of it unless they
+    /// follow the trunk.
     ///
     /// # Errors
     /// Where the configuration is inconsistent, or the teacher's file cannot be read or does not fit.
-    pub fn new(path: &nn::Path, config: &PretrainConfig) -> Result<Self, PretrainError> {
+    pub fn new(store: &nn::VarStore, config: &PretrainConfig) -> Result<Self, PretrainError> {
         config.check()?;
-        let target = Target::new(config, path.device())?;
+        let path = &store.root();
         let trunk = Vit::new(path, &config.trunk).map_err(|source| PretrainError::Trunk {
             place: "trunk",
             source,
         })?;
         let grid = config.trunk.grid();
         let table = sincos_2d(config.decoder.width, grid, grid, true).to_device(path.device());
-        let around = Surroundings {
-            trunk_width: config.trunk.width,
-            norm_eps: config.trunk.norm_eps,
-            target_width: target.width(),
-            checkpointing: config.trunk.activation_checkpointing,
-        };
+        let mut known: Vec<&TargetConfig> = Vec::new();
+        let mut targets = Vec::new();
+        let mut target_of = Vec::with_capacity(config.taps.len());
+        for tap in &config.taps {
+            let wanted = config.target_of(*tap);
+            let number = match known.iter().position(|known| *known == wanted) {
+                Some(number) => number,
+                None => {
+                    targets.push(build(wanted, config, store)?);
+                    known.push(wanted);
+                    known.len() - 1
+                }
+            };
+            target_of.push(number);
+        }
         let decoders = (1..=config.taps.len())
             .map(|place| {
+                let around = Surroundings {
+                    trunk_width: config.trunk.width,
+                    norm_eps: config.trunk.norm_eps,
+                    target_width: targets[target_of[place - 1]].width(),
+                    checkpointing: config.trunk.activation_checkpointing,
+                };
                 let suffix = if config.taps.len() == 1 {
                     String::new()
                 } else {
@@ -61,7 +80,8 @@ impl MaskedAutoencoder {
             config: config.clone(),
             trunk,
             decoders,
-            target,
+            targets,
+            target_of,
         })
     }
 
@@ -75,9 +95,31 @@ impl MaskedAutoencoder {
         &self.trunk
     }
 
-    /// What is predicted.
-    pub fn target(&self) -> &Target {
-        &self.target
+    /// What is predicted at the tap that comes `place`-th in the recipe, from 0.
+    pub fn target(&self, place: usize) -> &dyn Target {
+        self.targets[self.target_of[place]].as_ref()
+    }
+
+    /// Called after every optimiser step, `step` being done: teachers that follow the trunk move.
+    pub fn after_step(&self, step: u64) {
+        for target in &self.targets {
+            target.after_step(step);
+        }
+    }
+
+    /// The hidden patches' targets of every tap.
+    fn hidden_targets(&self, seen: Seen, masking: &Masking) -> Vec<Tensor> {
+        tch::no_grad(|| {
+            let targets: Vec<Tensor> = self
+                .targets
+                .iter()
+                .map(|target| target.hidden(seen, masking))
+                .collect();
+            self.target_of
+                .iter()
+                .map(|number| targets[*number].shallow_clone())
+                .collect()
+        })
     }
 
     /// Features of the class token and the visible patches at every tap:
@@ -113,20 +155,26 @@ impl MaskedAutoencoder {
     }
 
     /// Every tap's loss, a scalar with its graph, in the order of the taps.
-    pub fn losses(&self, images: &Tensor, masking: &Masking, train: bool) -> Vec<Tensor> {
-        let target = self.target.hidden(images, masking);
-        self.predict_hidden(images, masking, train)
+    pub fn losses(&self, seen: Seen, masking: &Masking, train: bool) -> Vec<Tensor> {
+        let targets = self.hidden_targets(seen, masking);
+        self.predict_hidden(seen.images, masking, train)
             .iter()
-            .map(|prediction| self.target.loss(prediction, &target))
+            .zip(&targets)
+            .enumerate()
+            .map(|(place, (prediction, target))| self.target(place).loss(prediction, target))
             .collect()
     }
 
     /// Every tap's loss per patch, `[B, L - K]` each, in the order of [`Masking::hidden`].
-    pub fn patch_losses(&self, images: &Tensor, masking: &Masking) -> Vec<Tensor> {
-        let target = self.target.hidden(images, masking);
-        self.predict_hidden(images, masking, false)
+    pub fn patch_losses(&self, seen: Seen, masking: &Masking) -> Vec<Tensor> {
+        let targets = self.hidden_targets(seen, masking);
+        self.predict_hidden(seen.images, masking, false)
             .iter()
-            .map(|prediction| self.target.patch_losses(prediction, &target))
+            .zip(&targets)
+            .enumerate()
+            .map(|(place, (prediction, target))| {
+                self.target(place).patch_losses(prediction, target)
+            })
             .collect()
     }
 }

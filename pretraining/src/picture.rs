@@ -1,17 +1,16 @@
 //! Pictures of reconstructions: one row a sample, with the original, what the encoder saw, and each
 //! tap's prediction put where the picture was hidden.
 //!
-//! Source: facebookresearch/mae `demo/mae_visualize.ipynb`. A prediction of normalised pixels is
-//! brought back with the patch's own mean and deviation. Features cannot be shown as a picture: their
-//! columns show the cosine between prediction and target as heat, dark for 0 and bright for 1.
+//! Source: facebookresearch/mae `demo/mae_visualize.ipynb`. What is no picture is shown as heat, dark where a
+//! prediction is far from its target and bright where it is near: [`Shown`].
 
 use data::{ColourStatistics, RgbImage};
 use tch::{Device, Kind, Tensor};
 
 use crate::masking::Masking;
 use crate::model::MaskedAutoencoder;
-use crate::pixels::{patch_statistics, patchify, unpatchify};
-use crate::target::{Target, cosine};
+use crate::pixels::{patchify, unpatchify};
+use crate::target::{Seen, Shown};
 
 /// Rows drawn of a batch.
 const MOST_SAMPLES: i64 = 8;
@@ -22,15 +21,20 @@ const GAP: i64 = 4;
 /// Value of hidden patches in the second column.
 const GREY: f64 = 0.5;
 
-/// Draws the first samples of a batch. `images [B, 3, H, W]` are normalised with `colours`.
+/// Draws the first samples of a batch, whose pictures are normalised with `colours`.
 pub fn draw_reconstructions(
     model: &MaskedAutoencoder,
-    images: &Tensor,
+    seen: Seen,
     noise: &Tensor,
     colours: &ColourStatistics,
 ) -> RgbImage {
-    let shown = images.size()[0].min(MOST_SAMPLES);
-    let images = images.narrow(0, 0, shown);
+    let shown = seen.images.size()[0].min(MOST_SAMPLES);
+    let images = seen.images.narrow(0, 0, shown);
+    let tokens = seen.tokens.map(|tokens| tokens.narrow(0, 0, shown));
+    let first = Seen {
+        images: &images,
+        tokens: tokens.as_ref(),
+    };
     let masking = Masking::new(&noise.narrow(0, 0, shown), model.config().mask_ratio);
     let patch = model.config().trunk.patch_size;
     let columns = tch::no_grad(|| {
@@ -39,22 +43,11 @@ pub fn draw_reconstructions(
         let true_colours = |patches: &Tensor| true_colours(patches, colours);
         let seen = true_colours(&originals);
         let mut columns = vec![seen.shallow_clone(), seen.masked_fill(&hidden, GREY)];
-        for prediction in model.predict_all(&images, &masking) {
+        for (place, prediction) in model.predict_all(&images, &masking).iter().enumerate() {
             let prediction = prediction.narrow(1, 1, prediction.size()[1] - 1); // [B, L, P]
-            let guess = match model.target() {
-                Target::Pixels {
-                    normalize: true, ..
-                } => {
-                    let (mean, deviation) = patch_statistics(&originals);
-                    true_colours(&(prediction * deviation + mean))
-                }
-                Target::Pixels {
-                    normalize: false, ..
-                } => true_colours(&prediction),
-                Target::Clip(_) => {
-                    let cosines = cosine(&prediction, &model.target().all(&images));
-                    heat(&cosines).repeat([1, 1, patch * patch])
-                }
+            let guess = match model.target(place).shown(&prediction, first) {
+                Shown::Colours(colours) => true_colours(&colours),
+                Shown::Nearness(near) => heat(&near).repeat([1, 1, patch * patch]),
             };
             columns.push(guess.where_self(&hidden, &seen));
         }

@@ -1,7 +1,8 @@
 //! Pre-training as the trainer sees it.
 //!
 //! Source: facebookresearch/mae and OliverRensu/DeepMIM `main_pretrain.py`, `engine_pretrain.py`: one
-//! learning rate for all, no decay on one-dimensional parameters, the taps' losses summed unweighted.
+//! learning rate for all, no decay on one-dimensional parameters, the taps' losses summed (unweighted in the
+//! reference).
 
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use crate::config::PretrainConfig;
 use crate::masking::{Masking, masking_noise};
 use crate::model::MaskedAutoencoder;
 use crate::picture::draw_reconstructions;
+use crate::target::{Seen, TEACHER, TokenFile};
 
 /// Masked pre-training with one recipe.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub struct PretrainTask {
     model: MaskedAutoencoder,
     loss_names: Vec<String>,
     weight_decay: f64,
+    tokens: Option<TokenFile>,
 }
 
 /// Pictures with the noise that decides what of them is hidden.
@@ -31,8 +34,20 @@ pub struct PretrainBatch {
     pub images: Tensor,
     /// `[B, L]` in `[0, 1)`.
     pub noise: Tensor,
+    /// Numbers of discrete tokens, `[B, L]`, where they are a target.
+    pub tokens: Option<Tensor>,
     /// Names of the samples.
     pub names: Vec<String>,
+}
+
+impl PretrainBatch {
+    /// As targets see it.
+    pub fn seen(&self) -> Seen<'_> {
+        Seen {
+            images: &self.images,
+            tokens: self.tokens.as_ref(),
+        }
+    }
 }
 
 /// How well the hidden patches of one picture are predicted.
@@ -45,19 +60,22 @@ pub struct ReconstructionLoss {
 }
 
 impl PretrainTask {
-    /// Adds the model's parameters under `path`, which is to be the store's root, so that a saved
-    /// model has the reference's names. `weight_decay` applies to parameters of two or more
-    /// dimensions.
+    /// Adds the model's parameters at the root of `store`, so that a saved model has the reference's names.
+    /// `weight_decay` applies to parameters of two or more dimensions.
     ///
     /// # Errors
-    /// Where the recipe is inconsistent, or the teacher's file cannot be read or does not fit.
+    /// Where the recipe is inconsistent, or a teacher's or the tokens' file cannot be read or does not fit.
     pub fn new(
-        path: &nn::Path,
+        store: &nn::VarStore,
         config: &PretrainConfig,
         weight_decay: f64,
     ) -> Result<Self, PretrainError> {
         Ok(Self {
-            model: MaskedAutoencoder::new(path, config)?,
+            model: MaskedAutoencoder::new(store, config)?,
+            tokens: config
+                .tokens()
+                .map(|of| TokenFile::read(&of.folder, config.trunk.tokens(), of.vocabulary))
+                .transpose()?,
             loss_names: config.taps.iter().map(|tap| format!("tap{tap}")).collect(),
             weight_decay,
         })
@@ -111,9 +129,14 @@ impl Task for PretrainTask {
             names.push(sample.name);
         }
         let images = Tensor::from_slice(&pixels).view([count, 3, side, side]);
+        let tokens = match &self.tokens {
+            Some(file) => Some(file.of(&names)?.to_device(device)),
+            None => None,
+        };
         Ok(PretrainBatch {
             images: images.to_device(device),
             noise: masking_noise(context.seed, count, trunk.tokens(), device),
+            tokens,
             names,
         })
     }
@@ -125,22 +148,28 @@ impl Task for PretrainTask {
     fn losses(&self, batch: &PretrainBatch, context: &StepContext) -> Result<Losses, TaskError> {
         let losses = self
             .model
-            .losses(&batch.images, &self.masking(batch), context.train);
+            .losses(batch.seen(), &self.masking(batch), context.train);
         let parts = self
             .loss_names
             .iter()
             .zip(&losses)
             .map(|(name, loss)| (name.clone(), loss.detach()))
             .collect();
+        let weights = &self.model.config().tap_weights;
         let total = losses
             .into_iter()
+            .enumerate()
+            .map(|(place, loss)| match weights.get(place) {
+                Some(weight) => loss * *weight,
+                None => loss,
+            })
             .reduce(|total, loss| total + loss)
             .expect("a checked recipe has at least one tap");
         Ok(Losses { total, parts })
     }
 
     fn predict(&self, batch: &PretrainBatch) -> Result<Vec<ReconstructionLoss>, TaskError> {
-        let per_tap = tch::no_grad(|| self.model.patch_losses(&batch.images, &self.masking(batch)));
+        let per_tap = tch::no_grad(|| self.model.patch_losses(batch.seen(), &self.masking(batch)));
         let means = per_tap
             .iter()
             .map(|losses| losses.mean_dim([1i64].as_slice(), false, Kind::Double)) // [B]
@@ -157,12 +186,19 @@ impl Task for PretrainTask {
             .collect())
     }
 
-    fn policy(&self, _name: &str, shape: &[i64]) -> ParamPolicy {
+    fn policy(&self, name: &str, shape: &[i64]) -> ParamPolicy {
+        if name.split('.').next() == Some(TEACHER) {
+            return ParamPolicy::frozen();
+        }
         ParamPolicy::decayed(if shape.len() <= 1 {
             0.0
         } else {
             self.weight_decay
         })
+    }
+
+    fn after_step(&self, step: u64) {
+        self.model.after_step(step);
     }
 
     fn snapshot(
@@ -172,7 +208,7 @@ impl Task for PretrainTask {
         _context: &StepContext,
     ) -> Result<(), TaskError> {
         let colours = &self.model.config().colours;
-        draw_reconstructions(&self.model, &batch.images, &batch.noise, colours)
+        draw_reconstructions(&self.model, batch.seen(), &batch.noise, colours)
             .write_png(&folder.join("reconstructions.png"))?;
         Ok(())
     }

@@ -6,8 +6,8 @@
 use backbone::{VitConfig, VitPreset};
 use data::ColourStatistics;
 use deepmim_pretraining::{
-    ClipConfig, DecoderConfig, MaskedAutoencoder, Masking, PretrainConfig, Target, TargetConfig,
-    unpatchify,
+    ClipConfig, ClipTeacher, DecoderConfig, MaskedAutoencoder, Masking, PixelTarget,
+    PretrainConfig, Seen, Target, TargetConfig, unpatchify,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -80,6 +80,8 @@ impl Fixture {
                 mlp_ratio: self.config["mlp_ratio"].as_f64().unwrap(),
             },
             target,
+            tap_targets: Vec::new(),
+            tap_weights: Vec::new(),
             colours: ColourStatistics::IMAGENET,
         }
     }
@@ -87,7 +89,7 @@ impl Fixture {
     /// The model with the recorded weights; names and shapes must be exactly the reference's.
     fn model(&self, config: &PretrainConfig) -> (nn::VarStore, MaskedAutoencoder) {
         let store = nn::VarStore::new(Device::Cpu);
-        let model = MaskedAutoencoder::new(&store.root(), config).unwrap();
+        let model = MaskedAutoencoder::new(&store, config).unwrap();
         let weights: BTreeMap<String, Tensor> =
             Tensor::read_safetensors(self.folder.join("weights.safetensors"))
                 .unwrap()
@@ -181,6 +183,13 @@ fn sum(losses: &[Tensor]) -> Tensor {
         .fold(losses[0].shallow_clone(), |total, loss| total + loss)
 }
 
+fn seen(images: &Tensor) -> Seen<'_> {
+    Seen {
+        images,
+        tokens: None,
+    }
+}
+
 #[test]
 fn mae_on_pixels() {
     let fixture = Fixture::open("mae_pixels");
@@ -196,15 +205,15 @@ fn mae_on_pixels() {
     let first = unpatchify(&prediction.narrow(0, 0, 1), config.trunk.patch_size);
     fixture.compare("unpatchify_pred_first", &first, VALUES);
 
-    let plain = Target::Pixels {
+    let plain = PixelTarget {
         patch: config.trunk.patch_size,
         normalize: false,
     };
     let hidden = model.predict_hidden(images, &masking, true).remove(0);
-    let loss = plain.loss(&hidden, &plain.hidden(images, &masking));
+    let loss = plain.loss(&hidden, &plain.hidden(seen(images), &masking));
     fixture.compare("loss_norm_pix_false", &loss, VALUES);
 
-    let loss = model.losses(images, &masking, true).remove(0);
+    let loss = model.losses(seen(images), &masking, true).remove(0);
     fixture.compare("loss", &loss, VALUES);
     loss.backward();
     fixture.compare_gradients(&store);
@@ -225,7 +234,7 @@ fn deepmim_on_pixels() {
         let patches = prediction.narrow(1, 1, prediction.size()[1] - 1);
         fixture.compare(&format!("pred{place}"), &patches, VALUES);
     }
-    let losses = model.losses(images, &masking, true);
+    let losses = model.losses(seen(images), &masking, true);
     for (place, loss) in (1..).zip(&losses) {
         fixture.compare(&format!("loss{place}"), loss, VALUES);
     }
@@ -258,9 +267,10 @@ fn deepmim_on_clip_features() {
     let (images, masking) = (&fixture.inputs["imgs"], fixture.masking());
     fixture.compare_masking(&masking);
 
-    let Target::Clip(teacher) = model.target() else {
+    let TargetConfig::Clip(tower) = &config.target else {
         panic!("the target is CLIP's tower")
     };
+    let teacher = ClipTeacher::load(tower, &config.colours, Device::Cpu).unwrap();
     fixture.compare("teacher_in", &teacher.input(images), VALUES);
     fixture.compare("teacher_out", &teacher.features(images), VALUES);
     assert!(!teacher.features(images).requires_grad());
@@ -275,7 +285,7 @@ fn deepmim_on_clip_features() {
             VALUES,
         );
     }
-    let losses = model.losses(images, &masking, true);
+    let losses = model.losses(seen(images), &masking, true);
     for (place, loss) in (1..).zip(&losses) {
         fixture.compare(&format!("loss{place}"), loss, VALUES);
     }
@@ -303,10 +313,10 @@ fn what_is_left_out_changes_nothing() {
             false,
         )
     };
-    let target = model.target();
+    let target = model.target(0);
     let gap = relative_gap(
-        &target.hidden(images, &masking),
-        &at_hidden(&target.all(images)),
+        &target.hidden(seen(images), &masking),
+        &at_hidden(&target.all(seen(images))),
     );
     assert!(gap < VALUES, "targets: {gap:e}");
     let hidden = model.predict_hidden(images, &masking, false);
@@ -323,7 +333,7 @@ fn checkpointing_keeps_every_gradient() {
     let mut config = fixture.pretrain(TargetConfig::Pixels { normalize: true });
     config.trunk.activation_checkpointing = true;
     let (store, model) = fixture.model(&config);
-    let losses = model.losses(&fixture.inputs["imgs"], &fixture.masking(), true);
+    let losses = model.losses(seen(&fixture.inputs["imgs"]), &fixture.masking(), true);
     let total = sum(&losses);
     fixture.compare("total", &total, VALUES);
     total.backward();

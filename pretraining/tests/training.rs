@@ -22,6 +22,8 @@ fn recipe(taps: Vec<i64>) -> PretrainConfig {
             mlp_ratio: 4.0,
         },
         target: TargetConfig::Pixels { normalize: true },
+        tap_targets: Vec::new(),
+        tap_weights: Vec::new(),
         colours: data::ColourStatistics::IMAGENET,
     }
 }
@@ -74,7 +76,7 @@ fn context(step: u64) -> StepContext {
 }
 
 fn task(store: &nn::VarStore, config: &PretrainConfig) -> PretrainTask {
-    PretrainTask::new(&store.root(), config, 0.05).unwrap()
+    PretrainTask::new(store, config, 0.05).unwrap()
 }
 
 #[test]
@@ -246,7 +248,7 @@ fn what_a_user_can_get_wrong_is_one_sentence() {
         tower.weights = "no/such/tower.pt".into();
     }
     let store = nn::VarStore::new(Device::Cpu);
-    let error = PretrainTask::new(&store.root(), &config, 0.05)
+    let error = PretrainTask::new(&store, &config, 0.05)
         .unwrap_err()
         .to_string();
     assert!(error.contains("no/such/tower.pt"), "{error}");
@@ -255,7 +257,7 @@ fn what_a_user_can_get_wrong_is_one_sentence() {
     if let TargetConfig::Clip(tower) = &mut config.target {
         tower.output = 256;
     }
-    let error = PretrainTask::new(&store.root(), &config, 0.05)
+    let error = PretrainTask::new(&store, &config, 0.05)
         .unwrap_err()
         .to_string();
     assert!(error.contains("proj") && !error.contains('\n'), "{error}");

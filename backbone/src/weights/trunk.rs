@@ -79,6 +79,7 @@ impl Host {
             "proj",
             "decoder*",
             "mask_token*",
+            "teacher.*",
         ];
         let own: &[&str] = match self {
             Host::Detector => &["cls_token"],

@@ -210,6 +210,12 @@ impl PretrainRecipe {
         recipe.data.check()?;
         recipe.model.check()?;
         recipe.trainer.check()?;
+        if recipe.model.tokens().is_some() && !recipe.data.transform.is_fixed() {
+            bail!(
+                "{}: tokens were made from pictures as they are, so training must see them in one place: set data.transform.crop.kind = \"centre\" and data.transform.flip = 0.0",
+                text.name()
+            );
+        }
         if recipe.data.transform.size as i64 != recipe.model.trunk.image_size {
             bail!(
                 "{}: data.transform.size is {} and model.trunk.image_size is {}; they must be equal",

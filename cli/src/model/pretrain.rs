@@ -1,10 +1,12 @@
 //! `deepmim pretrain`.
 
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use anyhow::Context;
 use data::Dataset;
 use deepmim_cli::{Failure, PretrainArgs, RunArgs, print_text};
-use engine::{Share, World};
+use engine::{Checkpoint, Share, World};
 use pretraining::PretrainTask;
 use tch::nn;
 
@@ -18,11 +20,26 @@ pub fn run(world: &Rc<World>, args: &PretrainArgs) -> Result<(), Failure> {
     let (recipe, name) = together(world, || {
         let mut text = recipe(&args.recipe)?;
         if let Some(teacher) = &args.teacher {
-            text.set_value("model.target.weights", path_value(teacher)?)?;
+            text.set_value("model.target.weights", path_value(&weights_file(teacher)?)?)?;
         }
         Ok((PretrainRecipe::from_text(&text)?, text.name()))
     })?;
     train(world, &recipe, &name, &args.run)
+}
+
+/// The file that `--teacher` means: itself, or the last weights of a run.
+fn weights_file(teacher: &Path) -> anyhow::Result<PathBuf> {
+    if !teacher.is_dir() {
+        return Ok(teacher.to_owned());
+    }
+    let (newest, _) = Checkpoint::latest(&teacher.join("checkpoints"))?;
+    let newest = newest.with_context(|| {
+        format!(
+            "--teacher {}: this folder holds no run with a checkpoint",
+            teacher.display()
+        )
+    })?;
+    Ok(newest.weights())
 }
 
 /// Pre-trains in one run folder.
@@ -40,7 +57,7 @@ fn train(
             .data
             .open(config.batch_size, config.seed, shard(&share))?;
         let vs = nn::VarStore::new(prepare(&recipe.run.device, config, world)?);
-        let task = PretrainTask::new(&vs.root(), &recipe.model, config.optimizer.weight_decay())?;
+        let task = PretrainTask::new(&vs, &recipe.model, config.optimizer.weight_decay())?;
         Ok((share, set, vs, task))
     })?;
     if args.estimate {

@@ -179,6 +179,7 @@ impl Trainer {
             ema.update();
         }
         self.state.step += 1;
+        task.after_step(self.state.step);
         values.push(("lr".into(), largest_lr));
         self.state.window.add(&values);
         self.state.epoch_sums.add(&values);

@@ -9,6 +9,7 @@ use backbone::weights::{Dialect, LoadOptions, load_into};
 use data::ColourStatistics;
 use tch::{Device, Tensor, nn};
 
+use super::{Seen, Target, cosine, per_channel, unit_length, wide};
 use crate::PretrainError;
 use crate::config::ClipConfig;
 use crate::masking::Masking;
@@ -50,20 +51,17 @@ impl ClipTeacher {
             .map_err(PretrainError::Teacher)?;
         store.freeze();
         let clip = ColourStatistics::CLIP;
-        let channels = |value: &dyn Fn(usize) -> f64| {
-            let values = [value(0) as f32, value(1) as f32, value(2) as f32];
-            Tensor::from_slice(&values)
-                .view([1, 3, 1, 1])
-                .to_device(device)
-        };
         let [mean, std, clip_mean, clip_std] =
             [colours.mean, colours.std, clip.mean, clip.std].map(|three| three.map(f64::from));
         Ok(Self {
             tower,
             proj,
             rescale: [
-                channels(&|c| std[c] / clip_std[c]),
-                channels(&|c| (mean[c] - clip_mean[c]) / clip_std[c]),
+                per_channel([0, 1, 2].map(|c| std[c] / clip_std[c]), device),
+                per_channel(
+                    [0, 1, 2].map(|c| (mean[c] - clip_mean[c]) / clip_std[c]),
+                    device,
+                ),
             ],
         })
     }
@@ -106,5 +104,25 @@ impl ClipTeacher {
                 .blocks_for(tokens, hidden, false)
                 .matmul(&self.proj)
         })
+    }
+}
+
+/// Features of a frozen CLIP tower at length 1; `2 - 2 cos`.
+impl Target for ClipTeacher {
+    fn width(&self) -> i64 {
+        self.output()
+    }
+
+    fn all(&self, seen: Seen) -> Tensor {
+        let features = self.features(seen.images);
+        unit_length(&features.narrow(1, 1, features.size()[1] - 1))
+    }
+
+    fn hidden(&self, seen: Seen, masking: &Masking) -> Tensor {
+        unit_length(&self.hidden_features(seen.images, masking))
+    }
+
+    fn patch_losses(&self, prediction: &Tensor, target: &Tensor) -> Tensor {
+        2.0 - cosine(&wide(prediction), target) * 2.0
     }
 }

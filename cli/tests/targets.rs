@@ -1,0 +1,120 @@
+//! Pre-training on other targets than pixels, as a user runs it.
+
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code, reason = "shared with other tests")]
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{deepmim, draw, fails, run, smoke, weights_hash};
+
+const EMA: &str = "model.target={kind=\"ema\",decay=0.9,blocks=2}";
+const HOG: &str = "model.target={kind=\"hog\",cell=4}";
+
+fn pretrain<'a>(recipe: &'a str, out: &'a str, target: &'a str) -> Vec<&'a str> {
+    let mut arguments = vec!["pretrain", recipe, "--data", "data", "--out", out];
+    arguments.extend(["--set", target, "--set", "trainer.epochs=6"]);
+    arguments
+}
+
+/// The teacher that follows the trunk is part of a run: stopped and resumed, and by two processes, it ends where
+/// it would have ended. Its weights are no part of what is fine-tuned.
+#[test]
+fn a_teacher_that_follows_the_trunk_resumes_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    draw(at);
+    let recipe = smoke("pretrain_deepmim.toml");
+    run(at, &pretrain(&recipe, "whole", EMA));
+
+    let stopped = deepmim(at, &pretrain(&recipe, "stopped", EMA))
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while std::fs::read(at.join("stopped/metrics.csv")).map_or(0, |text| text.len()) < 1500 {
+        assert!(started.elapsed() < Duration::from_secs(120));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let id = stopped.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let ended = stopped.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130));
+    let resumed = [&pretrain(&recipe, "stopped", EMA)[..], &["--resume"]].concat();
+    run(at, &resumed);
+    let hash = |run: &str| weights_hash(&at.join(run));
+    assert_eq!(hash("stopped"), hash("whole"));
+
+    for (recipe, data) in [("finetune.toml", "data"), ("linprobe.toml", "data")] {
+        let recipe = smoke(recipe);
+        run(
+            at,
+            &[
+                "finetune",
+                &recipe,
+                "--data",
+                data,
+                "--init",
+                "whole",
+                "--out",
+                &format!("{recipe}.run").replace('/', "_"),
+            ],
+        );
+    }
+}
+
+/// A run is the frozen teacher of another one; tokens are looked up by the pictures' names.
+#[test]
+fn teachers_and_tokens_come_from_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    draw(at);
+    let recipe = smoke("pretrain_mae.toml");
+    run(at, &pretrain(&recipe, "hog", HOG));
+    let features = "model.target={kind=\"features\",weights=\"teacher.safetensors\",distance=\"l2\",trunk={image_size=32,patch_size=8,width=32,depth=4,heads=2,position=\"sin_cos\"}}";
+    let mut taught = pretrain(&recipe, "taught", features);
+    taught.extend(["--teacher", "hog"]);
+    run(at, &taught);
+
+    let tokens = "model.target={kind=\"tokens\",folder=\"tokens\",vocabulary=5}";
+    let moving = fails(at, 1, &pretrain(&recipe, "tokens_run", tokens));
+    assert!(moving.contains("data.transform.crop.kind"), "{moving}");
+    let mut fixed = pretrain(&recipe, "tokens_run", tokens);
+    fixed.extend(["--set", "data.transform.crop={kind=\"centre\"}"]);
+    fixed.extend(["--set", "data.transform.flip=0.0"]);
+    let missing = fails(at, 1, &fixed);
+    assert!(missing.contains("names.txt"), "{missing}");
+    write_tokens(at);
+    run(at, &fixed);
+}
+
+/// Tokens 0 to 4 in turn for every training picture.
+fn write_tokens(at: &Path) {
+    let mut names = Vec::new();
+    for class in std::fs::read_dir(at.join("data/train")).unwrap() {
+        let class = class.unwrap().path();
+        let class_name = class.file_name().unwrap().to_string_lossy().into_owned();
+        for picture in std::fs::read_dir(&class).unwrap() {
+            let name = picture.unwrap().file_name().to_string_lossy().into_owned();
+            names.push(format!("{class_name}/{name}"));
+        }
+    }
+    std::fs::create_dir(at.join("tokens")).unwrap();
+    std::fs::write(at.join("tokens/names.txt"), names.join("\n")).unwrap();
+    let count = names.len() as i64 * 16;
+    let ids = tch::Tensor::arange(count, (tch::Kind::Int64, tch::Device::Cpu))
+        .remainder(5)
+        .view([-1, 16]);
+    let file = at.join("tokens/tokens.safetensors");
+    tch::Tensor::write_safetensors(&[("tokens", ids)], file).unwrap();
+}

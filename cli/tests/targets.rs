@@ -98,6 +98,60 @@ fn teachers_and_tokens_come_from_disk() {
     run(at, &fixed);
 }
 
+/// Asked for, the log says how well nearest neighbours vote at every tap; two processes count as one does.
+#[test]
+fn features_are_looked_at_on_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    draw(at);
+    let recipe = smoke("pretrain_deepmim.toml");
+    let probe = "probe={train={source={kind=\"folders\",root=\"train\"}},val={source={kind=\"folders\",root=\"val\"}},transform={size=32},batch_size=7,neighbours=5}";
+    let train = |out| {
+        let mut arguments = pretrain(&recipe, out, HOG);
+        arguments.extend(["--set", probe, "--set", "trainer.evaluate_every_epochs=3"]);
+        arguments.extend([
+            "--set",
+            "trainer.accumulate=2",
+            "--set",
+            "trainer.threads=1",
+        ]);
+        arguments
+    };
+    run(at, &train("one"));
+    run(at, &[&["launch", "-n", "2"], &train("two")[..]].concat());
+    let votes = |run: &str| -> Vec<(String, String, f64)> {
+        let mut rows = csv::Reader::from_path(at.join(run).join("metrics.csv")).unwrap();
+        rows.records()
+            .map(|row| row.unwrap())
+            .filter(|row| row[2].starts_with("eval/knn_"))
+            .map(|row| {
+                (
+                    row[0].to_owned(),
+                    row[2].to_owned(),
+                    row[3].parse().unwrap(),
+                )
+            })
+            .collect()
+    };
+    let one = votes("one");
+    let names: Vec<&str> = one.iter().map(|(_, name, _)| name.as_str()).collect();
+    let taps = ["eval/knn_tap2", "eval/knn_tap3", "eval/knn_tap4"];
+    assert_eq!(
+        names,
+        [taps, taps].concat(),
+        "after three epochs and after six"
+    );
+    // Twenty pictures vote.
+    let whole = |top1: &f64| (0.0..=100.0).contains(top1) && (top1 / 5.0).fract() == 0.0;
+    assert!(one.iter().all(|(_, _, top1)| whole(top1)), "{one:?}");
+    assert_eq!(votes("two"), one);
+
+    let unknown = "probe={train={source={kind=\"folders\",root=\"nowhere\"}},val={source={kind=\"folders\",root=\"val\"}},transform={size=32}}";
+    let mut broken = pretrain(&recipe, "broken", HOG);
+    broken.extend(["--set", unknown]);
+    assert!(fails(at, 1, &broken).contains("nowhere"));
+}
+
 /// Tokens 0 to 4 in turn for every training picture.
 fn write_tokens(at: &Path) {
     let mut names = Vec::new();

@@ -51,7 +51,7 @@ pub use image::RgbImage;
 pub use instance::{DetectionSample, Instance, InstanceMask};
 pub use loader::{EpochIter, Loader, LoaderConfig, Shard};
 pub use normalise::ColourStatistics;
-pub use recipe::{ClassificationData, LoadedSet, PictureData};
+pub use recipe::{ClassificationData, LoadedSet, PictureData, ProbeData};
 pub use report::{
     CheckReport, ClassShare, Finding, LabelSummary, ObjectSummary, Severity, SplitSummary,
 };

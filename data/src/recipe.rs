@@ -30,6 +30,79 @@ pub struct PictureData {
     pub prefetch: usize,
 }
 
+/// Pictures with classes that a pre-training is looked at with: `[probe]` of its recipe. Paths are relative to
+/// the data section's root.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeData {
+    /// Pictures that vote.
+    pub train: ClassificationConfig,
+    /// Pictures that are voted on.
+    pub val: ClassificationConfig,
+    /// How both are prepared.
+    pub transform: EvalTransformConfig,
+    /// Pictures per forward pass.
+    #[serde(default = "default_eval_batch")]
+    pub batch_size: usize,
+    /// Neighbours that vote.
+    #[serde(default = "default_neighbours")]
+    pub neighbours: usize,
+    /// Weights of votes are `exp(similarity / temperature)`.
+    #[serde(default = "default_temperature")]
+    pub temperature: f64,
+}
+
+fn default_neighbours() -> usize {
+    20
+}
+
+fn default_temperature() -> f64 {
+    0.07
+}
+
+impl ProbeData {
+    /// Checks values that the types leave open.
+    ///
+    /// # Errors
+    /// When one is out of range.
+    pub fn check(&self) -> Result<(), DataError> {
+        for (key, value) in [
+            ("probe.batch_size", self.batch_size),
+            ("probe.neighbours", self.neighbours),
+        ] {
+            if value == 0 {
+                return Err(DataError::config(key, "0 must be 1 or more"));
+            }
+        }
+        if !(self.temperature.is_finite() && self.temperature > 0.0) {
+            return Err(DataError::config(
+                "probe.temperature",
+                format!("{} must be above 0; usual is 0.07", self.temperature),
+            ));
+        }
+        self.transform.check("probe.transform")
+    }
+
+    /// Opens both sets as evaluation sees them, `shard` of each, with the threads of `data`.
+    ///
+    /// # Errors
+    /// When a folder cannot be read or is empty.
+    pub fn open(&self, data: &PictureData, shard: Shard) -> Result<[LoadedSet; 2], DataError> {
+        let open = |part: &ClassificationConfig| {
+            let loader = LoaderConfig {
+                batch_size: self.batch_size,
+                threads: data.threads,
+                prefetch: data.prefetch,
+                shard,
+                ..LoaderConfig::default()
+            };
+            let transform = Transform::eval(&self.transform)?;
+            loaded(&part.under(&data.root), transform, loader)
+        };
+        Ok([open(&self.train)?, open(&self.val)?])
+    }
+}
+
 /// Pictures with classes: `[data]` of a classification recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -47,6 +47,11 @@ pub enum PretrainError {
          that the data set gives them"
     )]
     NoTokens(String),
+    /// A probe without labelled pictures.
+    #[error(
+        "probe: no picture has a known class: point probe.train and probe.val to class folders"
+    )]
+    NoFeatures,
     /// Colour statistics that cannot be meant, or a picture that cannot be written.
     #[error(transparent)]
     Data(#[from] data::DataError),

@@ -7,6 +7,7 @@ mod masking;
 mod model;
 mod picture;
 mod pixels;
+mod probe;
 mod target;
 mod task;
 
@@ -19,6 +20,7 @@ pub use masking::{Masking, masking_noise};
 pub use model::MaskedAutoencoder;
 pub use picture::draw_reconstructions;
 pub use pixels::{patch_statistics, patchify, patchify_at, unpatchify};
+pub use probe::{FeatureTask, LabelledFeatures, PictureFeatures};
 pub use target::{
     ClipTeacher, Distance, EmaTarget, FeaturesTarget, HogTarget, HybridTarget, PixelTarget, Seen,
     Shown, Target, TokenFile, TokensTarget, histograms,

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use backbone::weights::Dialect;
 use classification::ClassifierConfig;
-use data::{ClassificationData, DetectionData, PictureData, SegmentationData};
+use data::{ClassificationData, DetectionData, PictureData, ProbeData, SegmentationData};
 use deepmim_cli::RecipeText;
 use detection::{DetectorConfig, TestTime};
 use engine::TrainerConfig;
@@ -90,6 +90,9 @@ pub struct PretrainRecipe {
     pub data: PictureData,
     /// Trunk, masking, decoders, target.
     pub model: PretrainConfig,
+    /// Labelled pictures, to follow how good the features are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeData>,
     /// Optimiser, schedule, checkpoints.
     pub trainer: TrainerConfig,
 }
@@ -215,6 +218,17 @@ impl PretrainRecipe {
                 "{}: tokens were made from pictures as they are, so training must see them in one place: set data.transform.crop.kind = \"centre\" and data.transform.flip = 0.0",
                 text.name()
             );
+        }
+        if let Some(probe) = &recipe.probe {
+            probe.check()?;
+            if probe.transform.size != recipe.data.transform.size {
+                bail!(
+                    "{}: probe.transform.size is {} and data.transform.size is {}; they must be equal",
+                    text.name(),
+                    probe.transform.size,
+                    recipe.data.transform.size
+                );
+            }
         }
         if recipe.data.transform.size as i64 != recipe.model.trunk.image_size {
             bail!(

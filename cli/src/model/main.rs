@@ -9,6 +9,7 @@ mod examples;
 mod experiment;
 mod outputs;
 mod pretrain;
+mod probe;
 mod ranks;
 mod record;
 mod segment;

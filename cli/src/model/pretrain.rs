@@ -12,7 +12,8 @@ use tch::nn;
 
 use crate::estimate::estimate;
 use crate::experiment::PretrainRecipe;
-use crate::ranks::{shard, together};
+use crate::probe::Probe;
+use crate::ranks::{evaluation_shard, shard, together};
 use crate::session::{Batches, Session, ended, path_value, prepare, recipe};
 
 /// Pre-trains as the command line says.
@@ -51,14 +52,22 @@ fn train(
 ) -> Result<(), Failure> {
     let config = &recipe.trainer;
     // Data and model first: what is wrong with them is found before a run's folder is made.
-    let (share, set, vs, task) = together(world, || {
+    let (share, set, vs, task, probe) = together(world, || {
         let share = Share::new(config, world.rank(), world.size(), false)?;
         let set = recipe
             .data
             .open(config.batch_size, config.seed, shard(&share))?;
         let vs = nn::VarStore::new(prepare(&recipe.run.device, config, world)?);
         let task = PretrainTask::new(&vs, &recipe.model, config.optimizer.weight_decay())?;
-        Ok((share, set, vs, task))
+        let probe = recipe
+            .probe
+            .as_ref()
+            .map(|probe| {
+                let sets = probe.open(&recipe.data, evaluation_shard(world))?;
+                Probe::new(probe, sets, vs.device(), config, world)
+            })
+            .transpose()?;
+        Ok((share, set, vs, task, probe))
     })?;
     if args.estimate {
         return estimate(&vs, &task, config, &set, None);
@@ -66,7 +75,10 @@ fn train(
     let session = Session::open((world, share), args, name, recipe, None, |_| Ok(()))?;
     let folder = session.folder.clone();
     let mut trainer = session.trainer(&vs, &task, config)?;
-    let outcome = trainer.fit(&task, &Batches(&set.loader), |_, _| Ok(Vec::new()))?;
+    let outcome = trainer.fit(&task, &Batches(&set.loader), |_, task| match &probe {
+        Some(probe) => probe.rows(task),
+        None => Ok(Vec::new()),
+    })?;
     ended(outcome, &folder)?;
     if !world.is_main() {
         return Ok(());

@@ -55,19 +55,12 @@ fn a_teacher_that_follows_the_trunk_resumes_with_it() {
     let hash = |run: &str| weights_hash(&at.join(run));
     assert_eq!(hash("stopped"), hash("whole"));
 
-    for (recipe, data) in [("finetune.toml", "data"), ("linprobe.toml", "data")] {
-        let recipe = smoke(recipe);
+    for out in ["finetune", "linprobe"] {
+        let recipe = smoke(&format!("{out}.toml"));
         run(
             at,
             &[
-                "finetune",
-                &recipe,
-                "--data",
-                data,
-                "--init",
-                "whole",
-                "--out",
-                &format!("{recipe}.run").replace('/', "_"),
+                "finetune", &recipe, "--data", "data", "--init", "whole", "--out", out,
             ],
         );
     }

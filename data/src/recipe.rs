@@ -31,7 +31,8 @@ pub struct PictureData {
 }
 
 /// Pictures with classes that a pre-training is looked at with: `[probe]` of its recipe. Paths are relative to
-/// the data section's root.
+/// the data section's root. The features of all of them are in memory at once, one number for each channel and
+/// tap: for a large set `limit_per_class` leaves some out.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeData {

@@ -9,12 +9,10 @@ mod picture;
 mod pixels;
 mod probe;
 mod target;
+mod target_config;
 mod task;
 
-pub use config::{
-    ClipConfig, DecoderConfig, EmaConfig, FeaturesConfig, HogConfig, HybridPart, PretrainConfig,
-    TapTarget, TargetConfig, TokensConfig,
-};
+pub use config::{DecoderConfig, PretrainConfig};
 pub use error::PretrainError;
 pub use masking::{Masking, masking_noise};
 pub use model::MaskedAutoencoder;
@@ -24,5 +22,9 @@ pub use probe::{FeatureTask, LabelledFeatures, PictureFeatures};
 pub use target::{
     ClipTeacher, Distance, EmaTarget, FeaturesTarget, HogTarget, HybridTarget, PixelTarget, Seen,
     Shown, Target, TokenFile, TokensTarget, histograms,
+};
+pub use target_config::{
+    ClipConfig, EmaConfig, FeaturesConfig, HogConfig, HybridPart, TapTarget, TargetConfig,
+    TokensConfig,
 };
 pub use task::{PretrainBatch, PretrainTask, ReconstructionLoss};

@@ -11,7 +11,6 @@ use tch::{Tensor, nn};
 
 use crate::PretrainError;
 use crate::config::PretrainConfig;
-use crate::config::TargetConfig;
 use crate::decoder::{Decoder, Surroundings, ordered_positions};
 use crate::masking::Masking;
 use crate::target::{Seen, Target, build};
@@ -44,21 +43,11 @@ impl MaskedAutoencoder {
         })?;
         let grid = config.trunk.grid();
         let table = sincos_2d(config.decoder.width, grid, grid, true).to_device(path.device());
-        let mut known: Vec<&TargetConfig> = Vec::new();
-        let mut targets = Vec::new();
-        let mut target_of = Vec::with_capacity(config.taps.len());
-        for tap in &config.taps {
-            let wanted = config.target_of(*tap);
-            let number = match known.iter().position(|known| *known == wanted) {
-                Some(number) => number,
-                None => {
-                    targets.push(build(wanted, config, store)?);
-                    known.push(wanted);
-                    known.len() - 1
-                }
-            };
-            target_of.push(number);
-        }
+        let (distinct, target_of) = config.distinct_targets();
+        let targets = distinct
+            .into_iter()
+            .map(|target| build(target, config, store))
+            .collect::<Result<Vec<_>, _>>()?;
         let decoders = (1..=config.taps.len())
             .map(|place| {
                 let around = Surroundings {

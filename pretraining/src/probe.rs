@@ -12,6 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::PretrainError;
 use crate::model::MaskedAutoencoder;
+use crate::task::Pictures;
 
 /// Validation pictures that are compared with all training pictures at once.
 const AT_ONCE: i64 = 512;
@@ -22,11 +23,7 @@ pub struct FeatureTask<'a>(pub &'a MaskedAutoencoder);
 
 /// Pictures with their classes.
 #[derive(Debug)]
-pub struct FeatureBatch {
-    images: Tensor,
-    labels: Vec<i64>,
-    names: Vec<String>,
-}
+pub struct FeatureBatch(Pictures);
 
 /// What a trunk makes of one picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,32 +46,11 @@ impl Task for FeatureTask<'_> {
         device: Device,
     ) -> Result<FeatureBatch, TaskError> {
         let side = self.0.config().trunk.image_size;
-        let count = samples.len() as i64;
-        let mut pixels = Vec::with_capacity(samples.len() * (3 * side * side) as usize);
-        let (mut labels, mut names) = (Vec::new(), Vec::new());
-        for sample in samples {
-            if sample.size as i64 != side {
-                return Err(PretrainError::Size {
-                    name: sample.name,
-                    found: sample.size,
-                    wanted: side,
-                }
-                .into());
-            }
-            pixels.extend_from_slice(&sample.image);
-            labels.push(sample.label);
-            names.push(sample.name);
-        }
-        let images = Tensor::from_slice(&pixels).view([count, 3, side, side]);
-        Ok(FeatureBatch {
-            images: images.to_device(device),
-            labels,
-            names,
-        })
+        Ok(FeatureBatch(Pictures::stack(samples, side, device)?))
     }
 
     fn batch_names<'a>(&self, batch: &'a FeatureBatch) -> &'a [String] {
-        &batch.names
+        &batch.0.names
     }
 
     fn losses(&self, _batch: &FeatureBatch, _context: &StepContext) -> Result<Losses, TaskError> {
@@ -86,7 +62,7 @@ impl Task for FeatureTask<'_> {
         let pooled = self
             .0
             .trunk()
-            .forward(&batch.images, taps, false)
+            .forward(&batch.0.images, taps, false)
             .iter()
             .map(|tokens| {
                 let patches = tokens.narrow(1, 1, tokens.size()[1] - 1);
@@ -98,6 +74,7 @@ impl Task for FeatureTask<'_> {
             .collect::<Result<Vec<Vec<Vec<f32>>>, tch::TchError>>()?;
         let of_picture = |at: usize| pooled.iter().map(|tap| tap[at].clone()).collect();
         Ok(batch
+            .0
             .labels
             .iter()
             .enumerate()

@@ -59,6 +59,49 @@ pub struct ReconstructionLoss {
     pub taps: Vec<f64>,
 }
 
+/// The pictures of a batch, stacked.
+#[derive(Debug)]
+pub(crate) struct Pictures {
+    /// `[B, 3, S, S]`, normalised.
+    pub images: Tensor,
+    /// Classes, from 0; -1 where unknown.
+    pub labels: Vec<i64>,
+    pub names: Vec<String>,
+}
+
+impl Pictures {
+    /// Stacks samples of `side` pixels on `device`.
+    pub fn stack(
+        samples: Vec<ClassificationSample>,
+        side: i64,
+        device: Device,
+    ) -> Result<Self, PretrainError> {
+        let count = samples.len();
+        let mut pixels = Vec::with_capacity(count * (3 * side * side) as usize);
+        let mut labels = Vec::with_capacity(count);
+        let mut names = Vec::with_capacity(count);
+        for sample in samples {
+            if sample.size as i64 != side || sample.image.len() != 3 * sample.size * sample.size {
+                let (name, found) = (sample.name, sample.size);
+                return Err(PretrainError::Size {
+                    name,
+                    found,
+                    wanted: side,
+                });
+            }
+            pixels.extend_from_slice(&sample.image);
+            labels.push(sample.label);
+            names.push(sample.name);
+        }
+        let images = Tensor::from_slice(&pixels).view([count as i64, 3, side, side]);
+        Ok(Self {
+            images: images.to_device(device),
+            labels,
+            names,
+        })
+    }
+}
+
 impl PretrainTask {
     /// Adds the model's parameters at the root of `store`, so that a saved model has the reference's names.
     /// `weight_decay` applies to parameters of two or more dimensions.
@@ -111,30 +154,14 @@ impl Task for PretrainTask {
             return Err(PretrainError::EmptyBatch.into());
         }
         let trunk = &self.model.config().trunk;
-        let side = trunk.image_size;
         let count = samples.len() as i64;
-        let mut pixels = Vec::with_capacity(samples.len() * (3 * side * side) as usize);
-        let mut names = Vec::with_capacity(samples.len());
-        for sample in samples {
-            if sample.size as i64 != side || sample.image.len() != 3 * sample.size * sample.size {
-                let (name, found) = (sample.name, sample.size);
-                return Err(PretrainError::Size {
-                    name,
-                    found,
-                    wanted: side,
-                }
-                .into());
-            }
-            pixels.extend_from_slice(&sample.image);
-            names.push(sample.name);
-        }
-        let images = Tensor::from_slice(&pixels).view([count, 3, side, side]);
+        let Pictures { images, names, .. } = Pictures::stack(samples, trunk.image_size, device)?;
         let tokens = match &self.tokens {
             Some(file) => Some(file.of(&names)?.to_device(device)),
             None => None,
         };
         Ok(PretrainBatch {
-            images: images.to_device(device),
+            images,
             noise: masking_noise(context.seed, count, trunk.tokens(), device),
             tokens,
             names,

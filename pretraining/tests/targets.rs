@@ -370,6 +370,20 @@ fn impossible_targets_are_refused_in_a_sentence() {
             "target.trunk.image_size = 64",
         ),
         (
+            check(&|c| {
+                c.target = TargetConfig::Ema(ema(2));
+                let part = HybridPart {
+                    weight: 1.0,
+                    target: TargetConfig::Ema(ema(2)),
+                };
+                c.tap_targets = vec![TapTarget {
+                    tap: 2,
+                    target: TargetConfig::Hybrid { parts: vec![part] },
+                }];
+            }),
+            "there is one teacher",
+        ),
+        (
             check(&|c| c.target = TargetConfig::Hybrid { parts: Vec::new() }),
             "target.parts",
         ),

@@ -9,10 +9,10 @@ use backbone::weights::{Dialect, LoadOptions, load_into};
 use data::ColourStatistics;
 use tch::{Device, Tensor, nn};
 
-use super::{Seen, Target, cosine, per_channel, unit_length, wide};
+use super::{Seen, Target, cosine, recolouring, unit_length, wide};
 use crate::PretrainError;
-use crate::config::ClipConfig;
 use crate::masking::Masking;
+use crate::target_config::ClipConfig;
 
 /// The tower with its output projection, in a store of its own: no optimiser sees it.
 #[derive(Debug)]
@@ -50,19 +50,10 @@ impl ClipTeacher {
             .and_then(|tower| load_into(&store, "", &tower.state, &options))
             .map_err(PretrainError::Teacher)?;
         store.freeze();
-        let clip = ColourStatistics::CLIP;
-        let [mean, std, clip_mean, clip_std] =
-            [colours.mean, colours.std, clip.mean, clip.std].map(|three| three.map(f64::from));
         Ok(Self {
             tower,
             proj,
-            rescale: [
-                per_channel([0, 1, 2].map(|c| std[c] / clip_std[c]), device),
-                per_channel(
-                    [0, 1, 2].map(|c| (mean[c] - clip_mean[c]) / clip_std[c]),
-                    device,
-                ),
-            ],
+            rescale: recolouring(colours, &ColourStatistics::CLIP, device),
         })
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Reduction, Tensor};
 
-use super::{cosine, unit_length, wide};
+use super::{cosine, squared_error, unit_length, wide};
 
 /// Added to a feature's variance before the root.
 const EPSILON: f64 = 1e-6;
@@ -32,13 +32,16 @@ impl Distance {
 
     /// `[B, M, P]` twice `-> [B, M]`.
     pub fn between(self, prediction: &Tensor, target: &Tensor) -> Tensor {
-        let prediction = wide(prediction);
-        let each = match self {
-            Self::Cosine => return 2.0 - cosine(&prediction, target) * 2.0,
-            Self::L2 => prediction.mse_loss(target, Reduction::None),
-            Self::SmoothL1 => prediction.smooth_l1_loss(target, Reduction::None, 1.0),
-        };
-        each.mean_dim([-1i64].as_slice(), false, prediction.kind())
+        match self {
+            Self::Cosine => 2.0 - cosine(&wide(prediction), target) * 2.0,
+            Self::L2 => squared_error(prediction, target),
+            Self::SmoothL1 => {
+                let prediction = wide(prediction);
+                prediction
+                    .smooth_l1_loss(target, Reduction::None, 1.0)
+                    .mean_dim([-1i64].as_slice(), false, prediction.kind())
+            }
+        }
     }
 }
 

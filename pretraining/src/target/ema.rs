@@ -7,7 +7,7 @@ use tch::{Tensor, nn};
 use super::distance::standardised;
 use super::{Seen, Target};
 use crate::PretrainError;
-use crate::config::EmaConfig;
+use crate::target_config::EmaConfig;
 
 /// Where the copy's weights are kept, so that checkpoints hold them.
 pub(crate) const TEACHER: &str = "teacher";

@@ -7,9 +7,9 @@ use backbone::weights::load_into;
 use data::ColourStatistics;
 use tch::{Device, Tensor, nn};
 
-use super::{Distance, Seen, Target, per_channel};
+use super::{Distance, Seen, Target, recolouring};
 use crate::PretrainError;
-use crate::config::FeaturesConfig;
+use crate::target_config::FeaturesConfig;
 
 /// Features of a frozen trunk at one of its blocks.
 #[derive(Debug)]
@@ -44,23 +44,10 @@ impl FeaturesTarget {
             .and_then(|found| load_into(&store, "", &found.state, &config.load_options()))
             .map_err(PretrainError::FeatureTeacher)?;
         store.freeze();
-        let [mean, std, own_mean, own_std] = [
-            colours.mean,
-            colours.std,
-            config.colours.mean,
-            config.colours.std,
-        ]
-        .map(|three| three.map(f64::from));
         Ok(Self {
             block: config.block(),
             distance: config.distance,
-            rescale: [
-                per_channel([0, 1, 2].map(|c| std[c] / own_std[c]), device),
-                per_channel(
-                    [0, 1, 2].map(|c| (mean[c] - own_mean[c]) / own_std[c]),
-                    device,
-                ),
-            ],
+            rescale: recolouring(colours, &config.colours, device),
             trunk,
         })
     }

@@ -6,10 +6,10 @@
 //! patch). MaskFeat's own layer has Sobel's differences and norms cells one by one. Parity: `targets`.
 
 use data::ColourStatistics;
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::{Seen, Target, per_channel, wide};
-use crate::config::HogConfig;
+use super::{Seen, Target, per_channel, squared_error, wide};
+use crate::target_config::HogConfig;
 
 /// Keeps the norm of a patch without gradients from zero.
 const EPSILON: f64 = 1e-5;
@@ -88,11 +88,6 @@ impl Target for HogTarget {
     }
 
     fn patch_losses(&self, prediction: &Tensor, target: &Tensor) -> Tensor {
-        let prediction = wide(prediction);
-        prediction.mse_loss(target, Reduction::None).mean_dim(
-            [-1i64].as_slice(),
-            false,
-            prediction.kind(),
-        )
+        squared_error(prediction, target)
     }
 }

@@ -12,11 +12,13 @@ mod tokens;
 
 use std::fmt::Debug;
 
-use tch::{Device, Kind, Tensor, nn};
+use data::ColourStatistics;
+use tch::{Device, Kind, Reduction, Tensor, nn};
 
 use crate::PretrainError;
-use crate::config::{PretrainConfig, TargetConfig};
+use crate::config::PretrainConfig;
 use crate::masking::Masking;
+use crate::target_config::TargetConfig;
 
 pub use clip::ClipTeacher;
 pub use distance::Distance;
@@ -140,6 +142,34 @@ pub(crate) fn cosine(prediction: &Tensor, target: &Tensor) -> Tensor {
 pub(crate) fn unit_length(x: &Tensor) -> Tensor {
     let x = &wide(x);
     x / x.norm_scalaropt_dim(2.0, [-1i64].as_slice(), true)
+}
+
+/// Mean squared error of each patch: `[B, M, P]` twice `-> [B, M]`.
+pub(crate) fn squared_error(prediction: &Tensor, target: &Tensor) -> Tensor {
+    let prediction = wide(prediction);
+    prediction.mse_loss(target, Reduction::None).mean_dim(
+        [-1i64].as_slice(),
+        false,
+        prediction.kind(),
+    )
+}
+
+/// Factor and summand per channel, `[1, 3, 1, 1]` each, from pictures normalised with `from` to ones normalised
+/// with `to`.
+pub(crate) fn recolouring(
+    from: &ColourStatistics,
+    to: &ColourStatistics,
+    device: Device,
+) -> [Tensor; 2] {
+    let [mean, std, to_mean, to_std] =
+        [from.mean, from.std, to.mean, to.std].map(|three| three.map(f64::from));
+    [
+        per_channel([0, 1, 2].map(|c| std[c] / to_std[c]), device),
+        per_channel(
+            [0, 1, 2].map(|c| (mean[c] - to_mean[c]) / to_std[c]),
+            device,
+        ),
+    ]
 }
 
 /// At least float32: predictions under autocast are narrower.

@@ -4,7 +4,7 @@
 
 use tch::{Reduction, Tensor};
 
-use super::{Seen, Shown, Target, wide};
+use super::{Seen, Shown, Target, squared_error, wide};
 use crate::masking::Masking;
 use crate::pixels::{patch_statistics, patchify, patchify_at};
 
@@ -41,12 +41,7 @@ impl Target for PixelTarget {
     }
 
     fn patch_losses(&self, prediction: &Tensor, target: &Tensor) -> Tensor {
-        let prediction = wide(prediction);
-        prediction.mse_loss(target, Reduction::None).mean_dim(
-            [-1i64].as_slice(),
-            false,
-            prediction.kind(),
-        )
+        squared_error(prediction, target)
     }
 
     fn loss(&self, prediction: &Tensor, target: &Tensor) -> Tensor {

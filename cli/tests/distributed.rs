@@ -328,7 +328,7 @@ fn a_signal_stops_all_at_the_same_step() {
     }
 }
 
-/// The picture is in a batch of the second process only.
+/// The picture is in a batch of one process; the other one tells what that one said, not that it is gone.
 #[test]
 fn the_process_that_fails_says_why_and_the_others_save() {
     let folder = tempfile::tempdir().unwrap();
@@ -363,6 +363,7 @@ fn the_process_that_fails_says_why_and_the_others_save() {
         .collect();
     assert!(errors[0].contains(&name), "{said}");
     assert!(said.contains("the state before it is saved in"), "{said}");
+    assert!(!said.contains("lost another one"), "{said}");
 
     std::fs::write(&picture, good).unwrap();
     let resumed = [&long(&recipe, "broken")[..], &["--resume"]].concat();

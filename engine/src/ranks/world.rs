@@ -1,6 +1,6 @@
 //! The processes of one training as one of them sees them.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::net::UdpSocket;
 use std::sync::{Arc, mpsc};
@@ -34,15 +34,27 @@ pub struct World {
     meeting: Option<Meeting>,
 }
 
-/// What several processes have beyond one.
+/// What several processes have beyond one. It is dropped in this order: the connections first, by which the
+/// others notice, then the store, in which they look for the reason.
 struct Meeting {
-    store: Arc<Store>,
-    timeout: Duration,
-    address: Option<String>,
     /// Over host memory, for counts, flags and predictions.
     host: ProcessGroup,
     /// Over the model's device, for gradients and statistics.
     device: OnceCell<ProcessGroup>,
+    stay: Stay,
+    store: Arc<Store>,
+    timeout: Duration,
+    address: Option<String>,
+}
+
+/// How long the process that holds the store outlives its connections, when it leaves word of a failure.
+#[derive(Default)]
+struct Stay(Cell<Duration>);
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        std::thread::sleep(self.0.get());
+    }
 }
 
 impl Meeting {
@@ -118,11 +130,12 @@ impl World {
             local_rank: launch.local_rank,
             size: launch.size,
             meeting: Some(Meeting {
+                host,
+                device: OnceCell::new(),
+                stay: Stay::default(),
                 store: Arc::new(store),
                 timeout: launch.timeout,
                 address,
-                host,
-                device: OnceCell::new(),
             }),
         })
     }
@@ -153,6 +166,9 @@ impl World {
             let text = format!("{} {message}", self.rank);
             // Without a store (rank 0 is gone) nobody is left to read it.
             let _ = meeting.ask(move |store| store.set(FAILURE, &text));
+            if self.is_main() {
+                meeting.stay.0.set(REASON);
+            }
         }
     }
 

@@ -46,14 +46,7 @@ impl BiasTable {
         let parts = qkv
             .view([batch, tokens, 3, heads, width / 3 / heads])
             .permute([2, 0, 3, 1, 4]);
-        let index = relative_bias_index(self.grid[0], self.grid[1]).to_device(qkv.device());
-        let bias = self
-            .table
-            .index_select(0, &index.flatten(0, 1))
-            .view([tokens, tokens, heads])
-            .permute([2, 0, 1])
-            .unsqueeze(0)
-            .to_kind(qkv.kind());
+        let bias = self.of_pairs().to_kind(qkv.kind());
         Tensor::scaled_dot_product_attention(
             &parts.get(0),
             &parts.get(1),
@@ -66,6 +59,17 @@ impl BiasTable {
         )
         .transpose(1, 2)
         .reshape([batch, tokens, width / 3])
+    }
+
+    /// The bias of every head, query and key: `[1, heads, T, T]`.
+    pub(crate) fn of_pairs(&self) -> Tensor {
+        let index = relative_bias_index(self.grid[0], self.grid[1]).to_device(self.table.device());
+        let (tokens, heads) = (index.size()[0], self.table.size()[1]);
+        self.table
+            .index_select(0, &index.flatten(0, 1))
+            .view([tokens, tokens, heads])
+            .permute([2, 0, 1])
+            .unsqueeze(0)
     }
 
     pub(crate) fn shallow_clone(&self) -> Self {

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 use crate::biased_attention::BiasTable;
 use crate::config::{Activation, mlp_width};
@@ -116,6 +116,25 @@ impl Block {
     /// All tokens: `[B, T, C] -> [B, T, C]`. `train` turns drop path on.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         self.run(x, &Extent::All, &self.draw(x, train))
+    }
+
+    /// What each token takes from which: the softmax of the scores of attention, `[B, T, C] -> [B, heads, T, T]`,
+    /// rows of sum 1. [`Block::forward`] never has this matrix; it is for looking at.
+    pub fn attention_maps(&self, x: &Tensor) -> Tensor {
+        let (batch, tokens, width) = x.size3().expect("a block takes tokens [B, T, C]");
+        let rows = x.reshape([batch * tokens, width]);
+        let qkv = self.qkv.after_norm(&self.norm1, &rows);
+        let head = width / self.heads;
+        let parts = qkv
+            .view([batch, tokens, 3, self.heads, head])
+            .permute([2, 0, 3, 1, 4]); // [3, B, heads, T, head]
+        let keys = parts.get(1).transpose(-2, -1);
+        let scores = parts.get(0).matmul(&keys) / (head as f64).sqrt();
+        let scores = match &self.bias {
+            Some(table) => scores + table.of_pairs(),
+            None => scores,
+        };
+        scores.softmax(-1, Kind::Float)
     }
 
     /// Only the tokens of `queries`, attending to all of them: `[B, T, C] -> [B, len, C]`. Equal to
@@ -302,5 +321,50 @@ fn residual(
     } else {
         // Under autocast the branch is narrower than the stream, which must not be narrowed.
         stream + branch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    /// What the fused kernels compute is the values, averaged by the maps; with and without biases of distance.
+    #[test]
+    fn maps_of_attention_average_the_values() {
+        tch::manual_seed(5);
+        let config = BlockConfig {
+            width: 12,
+            heads: 3,
+            mlp_ratio: 2.0,
+            qkv_bias: true,
+            norm_eps: 1e-6,
+            activation: Activation::Gelu,
+            drop_path: 0.0,
+            layer_scale: None,
+            map: None,
+        };
+        for biased in [false, true] {
+            let store = nn::VarStore::new(Device::Cpu);
+            let mut block = Block::new(&(store.root() / "block"), &config);
+            if biased {
+                block = block.with_bias(BiasTable::new(&(store.root() / "attn"), [3, 4], 3));
+            }
+            let _no_grad = tch::no_grad_guard();
+            for (_, mut variable) in store.variables() {
+                let _ = variable.normal_(0.0, 0.5);
+            }
+            let x = Tensor::randn([2, 13, 12], (Kind::Float, Device::Cpu));
+            let maps = block.attention_maps(&x);
+            assert_eq!(maps.size(), [2, 3, 13, 13]);
+            let qkv = block.qkv.after_norm(&block.norm1, &x.view([26, 12]));
+            let values = qkv.view([2, 13, 3, 3, 4]).select(2, 2).transpose(1, 2);
+            let averaged = maps.matmul(&values).transpose(1, 2).reshape([26, 12]);
+            let attended = block.attend(&qkv, [2, 13, 12], None);
+            assert!(
+                averaged.allclose(&attended, 1e-4, 1e-5, false),
+                "biased: {biased}"
+            );
+        }
     }
 }

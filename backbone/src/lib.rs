@@ -30,4 +30,4 @@ pub use pyramid::{ChannelNorm, FeatureLevel, NormedConv, SimpleFeaturePyramid, c
 pub use relative::MapAttention;
 pub use relative_bias::{relative_bias_index, resample_relative_bias};
 pub use rescale::RescalingNecks;
-pub use vit::Vit;
+pub use vit::{Observed, Vit};

@@ -29,6 +29,17 @@ pub struct Vit {
     norm: Option<LayerNorm>,
 }
 
+/// What one block made of a batch, as [`Vit::observe`] shows it.
+#[derive(Debug)]
+pub struct Observed {
+    /// Number of the block, from 1.
+    pub layer: i64,
+    /// Its output, `[B, 1 + N, C]`: the class token first; the last block's after the final norm.
+    pub tokens: Tensor,
+    /// [`Block::attention_maps`], `[B, heads, 1 + N, 1 + N]`, where asked for.
+    pub attention: Option<Tensor>,
+}
+
 impl Vit {
     /// Adds the parameters under `path` and initialises them as MAE does.
     ///
@@ -176,6 +187,24 @@ impl Vit {
             }
         }
         outputs
+    }
+
+    /// Runs all blocks and shows each of them as it goes: its output as a tap has it, and with `attention` what its
+    /// heads attend to. For evaluation, without drop path.
+    pub fn observe(&self, images: &Tensor, attention: bool, mut each: impl FnMut(Observed)) {
+        let mut x = self.with_class_token(&self.patch_tokens(images));
+        for (block, layer) in self.blocks.iter().zip(1..) {
+            let maps = attention.then(|| block.attention_maps(&x));
+            x = block.forward(&x, false);
+            each(Observed {
+                layer,
+                tokens: match layer == self.config.depth {
+                    true => self.final_norm(&x),
+                    false => x.shallow_clone(),
+                },
+                attention: maps,
+            });
+        }
     }
 
     /// All blocks and the final norm, for the tokens of `queries` only: `[B, T, C] -> [B, len, C]`.

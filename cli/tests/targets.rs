@@ -128,7 +128,7 @@ fn features_are_looked_at_on_the_way() {
     };
     let one = votes("one");
     let names: Vec<&str> = one.iter().map(|(_, name, _)| name.as_str()).collect();
-    let taps = ["eval/knn_tap2", "eval/knn_tap3", "eval/knn_tap4"];
+    let taps = ["eval/knn_layer2", "eval/knn_layer3", "eval/knn_layer4"];
     assert_eq!(
         names,
         [taps, taps].concat(),
@@ -143,6 +143,14 @@ fn features_are_looked_at_on_the_way() {
     let mut broken = pretrain(&recipe, "broken", HOG);
     broken.extend(["--set", unknown]);
     assert!(fails(at, 1, &broken).contains("nowhere"));
+
+    let mut deeper = pretrain(&recipe, "deeper", HOG);
+    deeper.extend(["--set", probe, "--set", "probe.layers=[1,9]"]);
+    let error = fails(at, 1, &deeper);
+    assert!(
+        error.contains("probe.layers [1, 9] must ascend within 1 to 4"),
+        "{error}"
+    );
 }
 
 /// Tokens 0 to 4 in turn for every training picture.

@@ -31,8 +31,8 @@ pub struct PictureData {
 }
 
 /// Pictures with classes that a pre-training is looked at with: `[probe]` of its recipe. Paths are relative to
-/// the data section's root. The features of all of them are in memory at once, one number for each channel and
-/// tap: for a large set `limit_per_class` leaves some out.
+/// the data section's root. Features of those that are voted on are in memory at once, one number for each channel
+/// and layer: of a large set `limit_per_class` leaves some out. Those that vote pass by.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeData {
@@ -51,6 +51,9 @@ pub struct ProbeData {
     /// Weights of votes are `exp(similarity / temperature)`.
     #[serde(default = "default_temperature")]
     pub temperature: f64,
+    /// Blocks whose output is looked at, from 1 and ascending; none: the taps of the model.
+    #[serde(default)]
+    pub layers: Vec<i64>,
 }
 
 fn default_neighbours() -> usize {

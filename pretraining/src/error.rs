@@ -52,6 +52,9 @@ pub enum PretrainError {
         "probe: no picture has a known class: point probe.train and probe.val to class folders"
     )]
     NoFeatures,
+    /// A training of what only looks at features.
+    #[error("features are looked at, not trained: this task is for evaluation")]
+    OnlyEvaluated,
     /// Colour statistics that cannot be meant, or a picture that cannot be written.
     #[error(transparent)]
     Data(#[from] data::DataError),

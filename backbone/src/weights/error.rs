@@ -93,6 +93,14 @@ pub enum WeightsError {
         /// What is there instead.
         found: String,
     },
+    /// A file without a trunk of the kind that is wanted.
+    #[error("{origin}: {problem}; give another file, or another dialect or part of this one")]
+    NoTrunk {
+        /// The file, or what else the state came from.
+        origin: String,
+        /// What is missing or wrong.
+        problem: String,
+    },
     /// Two entries would get the same name.
     #[error("{origin}: two tensors would both be named {name}; choose another dialect or part")]
     Duplicate {

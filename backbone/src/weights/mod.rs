@@ -40,6 +40,7 @@ mod state;
 mod torch_save;
 mod torch_zip;
 mod trunk;
+mod trunk_config;
 mod walk;
 mod write;
 mod zip_writer;

@@ -221,6 +221,15 @@ impl PretrainRecipe {
         }
         if let Some(probe) = &recipe.probe {
             probe.check()?;
+            let depth = recipe.model.trunk.depth;
+            let ascending = probe.layers.windows(2).all(|pair| pair[0] < pair[1]);
+            if !(ascending && probe.layers.iter().all(|layer| (1..=depth).contains(layer))) {
+                bail!(
+                    "{}: probe.layers {:?} must ascend within 1 to {depth}, the depth of the trunk",
+                    text.name(),
+                    probe.layers
+                );
+            }
             if probe.transform.size != recipe.data.transform.size {
                 bail!(
                     "{}: probe.transform.size is {} and data.transform.size is {}; they must be equal",

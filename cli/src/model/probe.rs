@@ -3,11 +3,14 @@
 use std::rc::Rc;
 
 use data::{LoadedSet, ProbeData};
-use engine::{BatchSource, EngineError, EvaluateOptions, TaskError, TrainerConfig, World};
-use pretraining::{FeatureTask, LabelledFeatures, PictureFeatures, PretrainTask};
-use tch::Device;
+use engine::{BatchSource, EvaluateOptions, TaskError, TrainerConfig, World};
+use pretraining::{FeatureTask, Neighbours, PictureFeatures, PretrainError, PretrainTask};
+use tch::{Device, Kind, Tensor};
 
 use crate::session::{Batches, evaluate_options};
+
+/// Pictures that vote are shown so many at a time.
+const AT_ONCE: usize = 1024;
 
 /// Opened pictures of a recipe's `[probe]`.
 pub struct Probe<'a> {
@@ -42,32 +45,84 @@ impl<'a> Probe<'a> {
         })
     }
 
-    /// `knn_tap6`, ...: top-1 in per cent at each tap. All processes compute features; rank 0 counts.
+    /// `knn_layer6`, ...: top-1 in per cent after each block that is looked at. All processes compute features;
+    /// rank 0 counts.
     pub fn rows(&self, task: &PretrainTask) -> Result<Vec<(String, f64)>, TaskError> {
-        let features = |at: usize| -> Result<Vec<PictureFeatures>, EngineError> {
-            let mut all = Vec::new();
-            let batches = Batches(&self.sets[at].loader);
-            let extractor = FeatureTask(task.model());
-            engine::evaluate(&extractor, batches.epoch(0, 0), &self.options[at], |one| {
-                all.push(one);
-                Ok(())
-            })?;
-            Ok(all)
+        let layers: &[i64] = match self.config.layers.is_empty() {
+            true => &task.model().config().taps,
+            false => &self.config.layers,
         };
-        let (train, val) = (features(0)?, features(1)?);
+        let extractor = FeatureTask {
+            trunk: task.model().trunk(),
+            layers,
+        };
+        let look = |at: usize, each: &mut dyn FnMut(PictureFeatures)| {
+            let batches = Batches(&self.sets[at].loader);
+            engine::evaluate(&extractor, batches.epoch(0, 0), &self.options[at], |one| {
+                if one.label >= 0 {
+                    each(one);
+                }
+                Ok(())
+            })
+        };
+        // Those that are voted on first: the others then pass by and need not be kept.
+        let mut asked = Vec::new();
+        look(1, &mut |one| asked.push(one))?;
+        let mut neighbours: Vec<Neighbours> = match asked.is_empty() {
+            true => Vec::new(),
+            false => (0..layers.len())
+                .map(|place| {
+                    Neighbours::new(&features(&asked, place), self.config.neighbours as i64)
+                })
+                .collect(),
+        };
+        let mut waiting = Vec::new();
+        let mut show = |waiting: &mut Vec<PictureFeatures>| {
+            for (place, layer) in neighbours.iter_mut().enumerate() {
+                layer.add(&features(waiting, place), &labels(waiting));
+            }
+            waiting.clear();
+        };
+        look(0, &mut |one| {
+            waiting.push(one);
+            if waiting.len() == AT_ONCE {
+                show(&mut waiting);
+            }
+        })?;
+        if !waiting.is_empty() {
+            show(&mut waiting);
+        }
         if !self.options[0].world.is_main() {
             return Ok(Vec::new());
         }
-        let neighbours = self.config.neighbours as i64;
-        task.loss_names()
+        if neighbours.is_empty() {
+            return Err(PretrainError::NoFeatures.into());
+        }
+        let truth = labels(&asked);
+        layers
             .iter()
-            .enumerate()
-            .map(|(place, tap)| {
-                let known = LabelledFeatures::at(place, &train)?;
-                let asked = LabelledFeatures::at(place, &val)?;
-                let top1 = known.vote(&asked, neighbours, self.config.temperature);
-                Ok((format!("knn_{tap}"), top1))
+            .zip(&mut neighbours)
+            .map(|(layer, neighbours)| {
+                let voted = neighbours.vote(self.config.temperature);
+                let right = voted.ok_or(PretrainError::NoFeatures)?.eq_tensor(&truth);
+                let top1 =
+                    100.0 * right.sum(Kind::Int64).int64_value(&[]) as f64 / asked.len() as f64;
+                Ok((format!("knn_layer{layer}"), top1))
             })
             .collect()
     }
+}
+
+/// After the `place`-th block that is looked at, `[n, C]`.
+fn features(pictures: &[PictureFeatures], place: usize) -> Tensor {
+    let numbers: Vec<f32> = pictures
+        .iter()
+        .flat_map(|picture| picture.layers[place].iter().copied())
+        .collect();
+    Tensor::from_slice(&numbers).view([pictures.len() as i64, -1])
+}
+
+fn labels(pictures: &[PictureFeatures]) -> Tensor {
+    let labels: Vec<i64> = pictures.iter().map(|picture| picture.label).collect();
+    Tensor::from_slice(&labels)
 }

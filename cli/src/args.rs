@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::analyze_args::AnalyzeArgs;
 use crate::compare_args::{CompareArgs, SuiteArgs};
 use crate::data_args::DataCommand;
 use crate::score_args::ScoreCommand;
@@ -70,6 +71,14 @@ pub enum Command {
   deepmim compare mae.json deepmim.json --gt instances_val2017.json
 Several runs of one name on one task are trainings with several seeds: their mean is compared.")]
     Compare(CompareArgs),
+    /// What the layers of checkpoints have learnt: probes, similarity (CKA), attention, rank; as CSV, plots and a page
+    #[command(after_help = "Examples:
+  deepmim analyze MAE=runs/cifar10_pretrain_mae DeepMIM=runs/cifar10_pretrain_deepmim --data cifar10
+  deepmim analyze --config configs/imagenet_analyze.toml --data imagenet MAE=mae_pretrain_vit_base.pth --dialect mae
+  deepmim compare runs/cifar10_mae runs/cifar10_deepmim analysis --format html --out report.html
+Several checkpoints of one name are trainings with several seeds. Without --config the pictures are those of the first
+run's own recipe: its [probe], or its data.")]
+    Analyze(AnalyzeArgs),
     /// Run checkpoints × tasks × seeds, resume what was interrupted, and compare
     #[command(after_help = "Examples:
   deepmim suite configs/suites/cifar10_coco_mini.toml --dry-run
@@ -147,7 +156,7 @@ pub struct LaunchArgs {
     /// Port at which they meet; default: a free one
     #[arg(long)]
     pub port: Option<u16>,
-    /// What to run: pretrain, finetune or eval with its options
+    /// What to run: pretrain, finetune, eval or analyze with its options
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<OsString>,
 }

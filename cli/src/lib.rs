@@ -8,6 +8,7 @@
 /// its cells end with it, however it ends.
 pub const STOP_WITH_STDIN: &str = "DEEPMIM_STOP_WITH_STDIN";
 
+mod analyze_args;
 mod args;
 mod compare_args;
 mod data_args;
@@ -16,6 +17,7 @@ mod print;
 mod recipe;
 mod score_args;
 
+pub use analyze_args::AnalyzeArgs;
 pub use args::{
     CheckpointCommand, Cli, Command, DemoArgs, DialectArg, DtypeArg, EvalArgs, FinetuneArgs,
     LaunchArgs, PredictArgs, PretrainArgs, RecipeArgs, RunArgs, TestTimeArgs, WeightsArgs,

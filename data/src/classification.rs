@@ -185,6 +185,23 @@ impl ClassificationDataset {
         Ok(self)
     }
 
+    /// At most so many pictures, evenly spaced.
+    #[must_use]
+    pub fn thinned(mut self, most: usize) -> Self {
+        let count = self.items.len();
+        if count > most {
+            let mut at = 0;
+            self.items.retain(|_| {
+                // One of each run of `count / most` pictures, whole or not: the places where the product passes a
+                // multiple of `count`.
+                let kept = at * most / count != (at + 1) * most / count;
+                at += 1;
+                kept
+            });
+        }
+        self
+    }
+
     /// The folder sample names are relative to.
     pub fn root(&self) -> &Path {
         &self.root

@@ -3,6 +3,7 @@
 //! Nothing here knows tensors or models: a sample is plain vectors, built on worker threads. Pictures
 //! equal what Pillow and torchvision make of the same files.
 
+mod analysis;
 pub mod augment;
 mod check;
 mod classes;
@@ -31,6 +32,7 @@ mod synth;
 mod transform;
 mod transform_config;
 
+pub use analysis::AnalysisData;
 pub use check::{CheckOptions, check_classification};
 pub use classes::{Class, read_classes};
 pub use classification::{ClassificationConfig, ClassificationDataset, ClassificationSource};

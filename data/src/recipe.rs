@@ -101,7 +101,7 @@ impl ProbeData {
                 ..LoaderConfig::default()
             };
             let transform = Transform::eval(&self.transform)?;
-            loaded(&part.under(&data.root), transform, loader)
+            loaded(&part.under(&data.root), transform, None, loader)
         };
         Ok([open(&self.train)?, open(&self.val)?])
     }
@@ -136,7 +136,7 @@ pub(crate) fn default_prefetch() -> usize {
     4
 }
 
-fn default_eval_batch() -> usize {
+pub(crate) fn default_eval_batch() -> usize {
     64
 }
 
@@ -168,6 +168,7 @@ impl PictureData {
         loaded(
             &self.train.under(&self.root),
             Transform::train(&self.transform)?,
+            None,
             config,
         )
     }
@@ -204,6 +205,7 @@ impl ClassificationData {
         loaded(
             &self.train.under(&self.root),
             Transform::train(&self.train_transform)?,
+            None,
             config,
         )
     }
@@ -223,6 +225,7 @@ impl ClassificationData {
         loaded(
             &self.val.under(&self.root),
             Transform::eval(&self.eval_transform)?,
+            None,
             config,
         )
     }
@@ -257,12 +260,18 @@ pub(crate) fn training_loader(
     }
 }
 
-fn loaded(
+/// Opens a set behind a loader; of a larger one than `most` only so many pictures, evenly spaced.
+pub(crate) fn loaded(
     config: &ClassificationConfig,
     transform: Transform,
+    most: Option<usize>,
     loader: LoaderConfig,
 ) -> Result<LoadedSet, DataError> {
-    let dataset = Arc::new(ClassificationDataset::open(config, transform)?);
+    let dataset = ClassificationDataset::open(config, transform)?;
+    let dataset = Arc::new(match most {
+        Some(most) => dataset.thinned(most),
+        None => dataset,
+    });
     let loader = Loader::new(dataset.clone(), loader)?;
     Ok(LoadedSet { dataset, loader })
 }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::layers::LayerAnalysis;
+
 /// What a run is evaluated on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -34,8 +36,26 @@ pub struct Board {
     pub tasks: Vec<TaskBoard>,
     /// Every run that went in, the pre-training runs behind them included.
     pub runs: Vec<RunFacts>,
+    /// What the layers of checkpoints have learnt, where that was analysed.
+    pub analyses: Vec<LayerAnalysis>,
     /// What a reader must know before comparing, such as recipes that differ.
     pub notes: Vec<String>,
+}
+
+impl Board {
+    /// One that shows nothing but an analysis of layers.
+    pub fn of_analysis(title: String, analysis: LayerAnalysis) -> Self {
+        Self {
+            title,
+            systems: Vec::new(),
+            resamples: 0,
+            confidence: 0.95,
+            tasks: Vec::new(),
+            runs: Vec::new(),
+            analyses: vec![analysis],
+            notes: Vec::new(),
+        }
+    }
 }
 
 /// All systems that were evaluated on one task and ground truth.

@@ -10,6 +10,7 @@ use crate::differences::differing_recipes;
 use crate::entry::{Entry, GivenTruth, Request};
 use crate::error::LeaderboardError;
 use crate::examples::line_up;
+use crate::layers::LayerAnalysis;
 use crate::published::published;
 use crate::record::Start;
 use crate::run_facts::PRETRAINING;
@@ -48,7 +49,18 @@ pub fn build(
 ) -> Result<Board, LeaderboardError> {
     let mut systems: Vec<String> = Vec::new();
     let mut groups: Vec<Group> = Vec::new();
+    let mut analyses = Vec::new();
     for request in requests {
+        if let Some(analysis) = LayerAnalysis::read(&request.path)? {
+            if let Some(name) = &request.system {
+                return Err(LeaderboardError::file(
+                    &request.path,
+                    format!("an analysis's checkpoints have names of their own: leave {name}= out"),
+                ));
+            }
+            analyses.push(analysis);
+            continue;
+        }
         let entry = Entry::find(request, &options.truth)?;
         if !systems.contains(&entry.system) {
             systems.push(entry.system.clone());
@@ -77,6 +89,7 @@ pub fn build(
         confidence: options.bootstrap.confidence,
         tasks: Vec::new(),
         runs: Vec::new(),
+        analyses,
         notes: Vec::new(),
     };
     let names = task_names(&groups);

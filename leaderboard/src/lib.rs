@@ -12,6 +12,7 @@ mod examples;
 mod fingerprint;
 mod grid;
 mod html;
+mod layers;
 mod numbers;
 mod output;
 mod published;
@@ -28,7 +29,12 @@ pub use differences::flat_values;
 pub use entry::{GivenTruth, Request};
 pub use error::LeaderboardError;
 pub use fingerprint::{classes_sha256, file_sha256, labels_sha256};
-pub use html::{HtmlError, html};
+pub use html::{HtmlError, html, layer_plots};
+pub use layers::{
+    ANALYSIS_FILE, AnalysedCheckpoint, CheckpointFindings, HeadMeasures, LayerAnalysis,
+    LayerMeasure, LayerScore, LayerSet, Measured, MeasuredLayers, Over, Setting, Similarity,
+    TrainingCurve, Values, cka_csv, heads_csv, layer_pairs_csv, layers_csv,
+};
 pub use numbers::{p_text, score_text};
 pub use output::{csv, json, markdown, table};
 pub use record::{

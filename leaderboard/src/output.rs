@@ -5,9 +5,30 @@ use comfy_table::{CellAlignment, Table, presets};
 use crate::board::Board;
 use crate::error::LeaderboardError;
 use crate::grid::{Grid, differences, explanation, leaderboard};
+use crate::layers;
 
 /// Tables for the terminal, with what the numbers mean below.
 pub fn table(board: &Board) -> String {
+    let mut text = String::new();
+    if !board.systems.is_empty() {
+        text += &scored(board);
+    }
+    for analysis in &board.analyses {
+        text += &drawn(&layers::scores(analysis), presets::UTF8_FULL_CONDENSED);
+        text += "\n";
+        let gaps = layers::differences(analysis);
+        if !gaps.rows.is_empty() {
+            text += &drawn(&gaps, presets::UTF8_FULL_CONDENSED);
+            text += "\n";
+        }
+        text += &layers::explanation(analysis);
+        text += "\n";
+    }
+    text
+}
+
+/// The leaderboard itself.
+fn scored(board: &Board) -> String {
     let mut text = drawn(&leaderboard(board), presets::UTF8_FULL_CONDENSED);
     let gaps = differences(board);
     if !gaps.rows.is_empty() {
@@ -25,19 +46,29 @@ pub fn table(board: &Board) -> String {
 /// The same as Markdown.
 pub fn markdown(board: &Board) -> String {
     let mut text = format!("# {}\n\n", board.title);
-    text += &drawn(&escaped(leaderboard(board)), presets::ASCII_MARKDOWN);
-    text += "\n";
-    let gaps = differences(board);
-    if !gaps.rows.is_empty() {
-        text += &drawn(&escaped(gaps), presets::ASCII_MARKDOWN);
-        text += "\n";
+    if !board.systems.is_empty() {
+        text += &tables(leaderboard(board), differences(board), &explanation(board));
     }
-    text += &explanation(board);
-    text += "\n";
+    for analysis in &board.analyses {
+        let [scores, gaps] = [layers::scores(analysis), layers::differences(analysis)];
+        text += &format!(
+            "## Layers\n\n{}",
+            tables(scores, gaps, &layers::explanation(analysis))
+        );
+    }
     for note in &board.notes {
         text += &format!("\n- {note}");
     }
     text.trim_end().to_owned() + "\n"
+}
+
+fn tables(scores: Grid, gaps: Grid, explanation: &str) -> String {
+    let mut text = drawn(&escaped(scores), presets::ASCII_MARKDOWN) + "\n";
+    if !gaps.rows.is_empty() {
+        text += &drawn(&escaped(gaps), presets::ASCII_MARKDOWN);
+        text += "\n";
+    }
+    text + explanation + "\n"
 }
 
 /// One line per task, system and metric, all digits; published rows too.

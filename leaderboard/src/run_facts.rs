@@ -19,6 +19,8 @@ const DRAWN: [&str; 5] = [
     "eval/segm/AP",
     "eval/mIoU",
 ];
+/// What the logged votes of nearest neighbours are called, before the number of the layer.
+const LAYER_VOTES: &str = "eval/knn_layer";
 /// What the task of a pre-training run is called.
 pub(crate) const PRETRAINING: &str = "pre-training";
 
@@ -99,25 +101,43 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// The drawn values of a metrics file, each over epochs.
+/// The drawn values of a metrics file, each over epochs, in their order; then the votes of neighbours by layer.
 fn curves(path: &Path) -> Result<Vec<Curve>, LeaderboardError> {
+    let mut curves = curves_where(path, |name| {
+        DRAWN.contains(&name) || layer_of(name).is_some()
+    })?;
+    let place = |name: &str| DRAWN.iter().position(|drawn| *drawn == name);
+    curves.sort_by_key(|curve| {
+        (
+            place(&curve.name).unwrap_or(DRAWN.len()),
+            layer_of(&curve.name),
+        )
+    });
+    Ok(curves)
+}
+
+/// The wanted values of a metrics file, each over epochs.
+fn curves_where(
+    path: &Path,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<Curve>, LeaderboardError> {
     if !path.is_file() {
         return Ok(Vec::new());
     }
     let damaged = |error: csv::Error| LeaderboardError::file(path, error.to_string());
     let mut reader = csv::Reader::from_path(path).map_err(damaged)?;
-    let mut points: BTreeMap<usize, Vec<[f64; 2]>> = BTreeMap::new();
+    let mut points: BTreeMap<String, Vec<[f64; 2]>> = BTreeMap::new();
     for row in reader.deserialize::<(u64, f64, String, f64)>() {
         let (_, epoch, name, value) = row.map_err(damaged)?;
-        if let Some(place) = DRAWN.iter().position(|drawn| *drawn == name) {
-            points.entry(place).or_default().push([epoch, value]);
+        if wanted(&name) {
+            points.entry(name).or_default().push([epoch, value]);
         }
     }
-    let curve = |(place, points): (usize, Vec<[f64; 2]>)| {
+    let curve = |(name, points): (String, Vec<[f64; 2]>)| {
         let every = points.len().div_ceil(POINTS).max(1);
         let last = points.len() - 1;
         Curve {
-            name: DRAWN[place].to_owned(),
+            name,
             points: points
                 .into_iter()
                 .enumerate()
@@ -127,6 +147,20 @@ fn curves(path: &Path) -> Result<Vec<Curve>, LeaderboardError> {
         }
     };
     Ok(points.into_iter().map(curve).collect())
+}
+
+/// The logged votes of nearest neighbours, by layer.
+pub(crate) fn probe_curves(path: &Path) -> Result<BTreeMap<usize, Curve>, LeaderboardError> {
+    let mut curves = BTreeMap::new();
+    for curve in curves_where(path, |name| layer_of(name).is_some())? {
+        curves.extend(layer_of(&curve.name).map(|layer| (layer, curve)));
+    }
+    Ok(curves)
+}
+
+/// The layer whose neighbours' votes a logged value is.
+fn layer_of(name: &str) -> Option<usize> {
+    name.strip_prefix(LAYER_VOTES)?.parse().ok()
 }
 
 /// Pictures of the newest snapshot, sorted; none where there is none.

@@ -19,14 +19,14 @@ const GRACE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Commands that several processes can share.
-const SHARED: [&str; 3] = ["pretrain", "finetune", "eval"];
+const SHARED: [&str; 4] = ["pretrain", "finetune", "eval", "analyze"];
 
 /// Starts the processes, waits for them, and starts them again where they may be.
 pub fn run(args: &LaunchArgs) -> Result<(), Failure> {
     let word = args.command.first().and_then(|word| word.to_str());
     let word = word.filter(|word| SHARED.contains(word)).with_context(|| {
         format!(
-            "launch starts pretrain, finetune or eval, not {}",
+            "launch starts pretrain, finetune, eval or analyze, not {}",
             args.command[0].to_string_lossy()
         )
     })?;

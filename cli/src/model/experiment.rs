@@ -23,6 +23,8 @@ pub enum TaskKind {
     Detect,
     /// Fine-tuning and evaluation of segmentors.
     Segment,
+    /// What layers have learnt.
+    Analyze,
 }
 
 /// `[run]`.
@@ -62,7 +64,8 @@ pub struct InitSection {
     pub may_ignore: Vec<String>,
 }
 
-fn native_names() -> Dialect {
+/// Our own files' scheme, the usual one.
+pub fn native_names() -> Dialect {
     Dialect::Native
 }
 
@@ -164,7 +167,13 @@ pub struct SegmentRecipe {
 }
 
 impl TaskKind {
-    const ALL: [Self; 4] = [Self::Pretrain, Self::Classify, Self::Detect, Self::Segment];
+    const ALL: [Self; 5] = [
+        Self::Pretrain,
+        Self::Classify,
+        Self::Detect,
+        Self::Segment,
+        Self::Analyze,
+    ];
 
     /// The word in a recipe.
     fn word(self) -> &'static str {
@@ -173,6 +182,7 @@ impl TaskKind {
             Self::Classify => "classify",
             Self::Detect => "detect",
             Self::Segment => "segment",
+            Self::Analyze => "analyze",
         }
     }
 
@@ -185,7 +195,7 @@ impl TaskKind {
 
 /// Refuses a recipe that is for another command, before its keys are looked at.
 pub fn expect(text: &RecipeText, wanted: TaskKind, command: &str) -> anyhow::Result<()> {
-    const KNOWN: &str = "\"pretrain\", \"classify\", \"detect\" or \"segment\"";
+    const KNOWN: &str = "\"pretrain\", \"classify\", \"detect\", \"segment\" or \"analyze\"";
     match (TaskKind::of(text), text.string("task")) {
         (Some(kind), _) if kind == wanted => Ok(()),
         (Some(kind), _) => bail!(
@@ -193,6 +203,7 @@ pub fn expect(text: &RecipeText, wanted: TaskKind, command: &str) -> anyhow::Res
             text.name(),
             match kind {
                 TaskKind::Pretrain => "deepmim pretrain",
+                TaskKind::Analyze => "deepmim analyze --config",
                 _ => "deepmim finetune, eval or predict",
             }
         ),

@@ -1,5 +1,6 @@
 //! `deepmim-model`: the commands that need libtorch. Users start `deepmim`, which becomes this.
 
+mod analyze;
 mod checkpoint;
 mod classify;
 mod detect;
@@ -88,6 +89,7 @@ fn run(command: Command, world: &Rc<World>) -> Result<(), Failure> {
                 _ => classify::predict(&args, &text),
             }
         }
+        Command::Analyze(args) => analyze::run(world, &args),
         Command::Checkpoint(command) => checkpoint::run(&command),
         Command::Demo(_)
         | Command::Data(_)

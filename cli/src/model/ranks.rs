@@ -12,11 +12,12 @@ pub fn join(command: &Command) -> anyhow::Result<Rc<World>> {
         Command::Pretrain(args) => !args.run.estimate,
         Command::Finetune(args) => !args.run.estimate,
         Command::Eval(args) => !args.estimate,
+        Command::Analyze(_) => true,
         _ => false,
     };
     if launch.is_some() && !together {
         anyhow::bail!(
-            "this command is for one process: start it without a launcher (pretrain, finetune and eval are what several processes can share, without --estimate)"
+            "this command is for one process: start it without a launcher (pretrain, finetune, eval and analyze are what several processes can share, without --estimate)"
         );
     }
     Ok(Rc::new(World::join(launch.as_ref())?))

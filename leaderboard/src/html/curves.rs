@@ -117,6 +117,7 @@ fn task_curves(
                     false => Pen::Solid,
                 },
                 points: curve.points.clone(),
+                intervals: Vec::new(),
             })
             .collect();
         series.extend(lines.iter().map(|line| line.series));

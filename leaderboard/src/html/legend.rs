@@ -26,6 +26,12 @@ impl Legend {
             .chain(scored.map(|scores| &scores.system))
             .chain(curves.map(|curve| &curve.system))
             .chain(board.runs.iter().map(|run| &run.system));
+        let analysed = board.analyses.iter().flat_map(|analysis| &analysis.systems);
+        Self::of(names.chain(analysed))
+    }
+
+    /// Of these systems, each once.
+    pub fn of<'a>(names: impl Iterator<Item = &'a String>) -> Result<Self, HtmlError> {
         let mut keys: Vec<Key> = Vec::new();
         for name in names {
             if keys.iter().all(|key| key.name != *name) {

@@ -4,6 +4,7 @@ mod classes;
 mod curves;
 mod differences;
 mod examples;
+mod layers;
 mod legend;
 mod numbers;
 mod pictures;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use askama::Template;
 
 use crate::board::Board;
+pub use layers::layer_plots;
 use legend::Legend;
 
 /// A page that cannot be written.
@@ -59,6 +61,7 @@ struct Page<'a> {
     notes: &'a [String],
     tasks: Vec<task::Section>,
     curves: curves::Curves,
+    analyses: Vec<layers::Section>,
     runs: Vec<runs::Run>,
 }
 
@@ -89,6 +92,10 @@ pub fn html(board: &Board) -> Result<String, HtmlError> {
     for (place, task) in board.tasks.iter().enumerate() {
         tasks.push(task::Section::new(place, task, &legend)?);
     }
+    let mut analyses = Vec::new();
+    for (place, analysis) in board.analyses.iter().enumerate() {
+        analyses.push(layers::Section::new(place, analysis, &legend)?);
+    }
     let page = Page {
         title: &board.title,
         reading: Reading::new(board),
@@ -97,6 +104,7 @@ pub fn html(board: &Board) -> Result<String, HtmlError> {
         notes: &board.notes,
         tasks,
         curves: curves::Curves::new(board, &legend)?,
+        analyses,
         runs: board.runs.iter().map(runs::Run::new).collect(),
     };
     Ok(page.render()?)

@@ -63,6 +63,7 @@ fn both(curve: &PrecisionRecall, series: usize) -> [Line; 2] {
             series,
             pen,
             points,
+            intervals: Vec::new(),
         }
     };
     [

@@ -33,6 +33,7 @@ pub fn board(folder: &Path) -> Board {
         confidence: 0.95,
         tasks,
         runs,
+        analyses: Vec::new(),
         notes: vec![
             "Recipes differ: layer_decay is 0.65 for MAE ViT-B, 1600 epochs and 0.75 for the others (classification).".into(),
             "random start has no pre-training; its fine-tuning is as long as that of the others.".into(),

@@ -64,6 +64,11 @@ impl Study {
         }
     }
 
+    /// Layers of the trunk.
+    pub fn layers(&self) -> usize {
+        self.layers
+    }
+
     /// Pictures so far.
     pub fn pictures(&self) -> usize {
         self.labels.len()

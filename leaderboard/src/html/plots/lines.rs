@@ -29,6 +29,8 @@ pub enum Pen {
     Dashed,
     /// For noisy curves, which cover each other.
     Thin,
+    /// No curve, only the marks of all points.
+    Marks,
 }
 
 /// One curve.
@@ -39,6 +41,8 @@ pub struct Line {
     pub pen: Pen,
     /// Where it goes; a number that is not defined leaves a gap.
     pub points: Vec<[f64; 2]>,
+    /// Intervals through points: where, and their ends.
+    pub intervals: Vec<[f64; 3]>,
 }
 
 /// Curves over common axes.
@@ -60,7 +64,12 @@ pub struct LinePlot<'a> {
 /// Draws curves, each with marks of its system.
 pub fn lines(plot: &LinePlot) -> Result<String, HtmlError> {
     let points = || plot.lines.iter().flat_map(|line| &line.points);
-    let values = |axis: usize, room: f64| around(points().map(|point| point[axis]), room);
+    let ends = plot.lines.iter().flat_map(|line| &line.intervals);
+    let ends: Vec<[f64; 2]> = ends
+        .flat_map(|[x, low, high]| [[*x, *low], [*x, *high]])
+        .collect();
+    let values =
+        |axis: usize, room: f64| around(points().chain(&ends).map(|point| point[axis]), room);
     let axes = Axes {
         x: plot.x.clone().unwrap_or_else(|| values(0, 0.0)),
         y: plot.y.clone().unwrap_or_else(|| values(1, 0.05)),
@@ -77,19 +86,34 @@ pub fn lines(plot: &LinePlot) -> Result<String, HtmlError> {
             let width = match line.pen {
                 Pen::Solid => 20,
                 Pen::Dashed => DASHED,
-                Pen::Thin => 12,
+                Pen::Thin | Pen::Marks => 12,
             };
             let style = stroke(colour(line.series), width);
             let defined = |point: &[f64; 2]| point.iter().all(|value| value.is_finite());
             let at = |point: &[f64; 2]| chart.backend_coord(&(point[0], point[1]));
-            for piece in line.points.split(|point| !defined(point)) {
+            for [x, low, high] in &line.intervals {
+                let through = [[*x, *low], [*x, *high]];
+                if through.iter().all(defined) {
+                    let through = through.iter().map(at).collect::<Vec<_>>();
+                    area.draw(&PathElement::new(through, style))?;
+                }
+            }
+            let pieces = match line.pen {
+                Pen::Marks => &[],
+                _ => &line.points[..],
+            };
+            for piece in pieces.split(|point| !defined(point)) {
                 area.draw(&PathElement::new(
                     piece.iter().map(at).collect::<Vec<_>>(),
                     style,
                 ))?;
             }
-            let marked = marked(line.points.len(), line.series);
-            for point in marked.filter_map(|place| line.points.get(place)) {
+            let every = line.pen == Pen::Marks || !line.intervals.is_empty();
+            let marked: Vec<usize> = match every {
+                true => (0..line.points.len()).collect(),
+                false => marked(line.points.len(), line.series).collect(),
+            };
+            for point in marked.iter().filter_map(|place| line.points.get(*place)) {
                 if defined(point) {
                     mark(area, line.series, at(point), 3.2)?;
                 }
@@ -121,6 +145,7 @@ mod tests {
             series: 0,
             pen: Pen::Solid,
             points: points.to_vec(),
+            intervals: Vec::new(),
         };
         let flat = [line(&[[1.0, 0.5], [2.0, 0.5], [3.0, f64::NAN], [4.0, 0.5]])];
         let svg = lines(&LinePlot {

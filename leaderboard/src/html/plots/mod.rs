@@ -2,14 +2,18 @@
 
 mod axes;
 mod bars;
+mod file;
 mod forest;
+mod heat;
 mod lines;
 mod series;
 mod svg;
 
 pub(super) use axes::around;
 pub(super) use bars::{BarGroup, bars};
+pub(super) use file::document;
 pub(super) use forest::{ForestRow, forest};
+pub(super) use heat::{HeatPlot, heat};
 pub(super) use lines::{Line, LinePlot, Pen, lines};
 pub(super) use series::swatch;
 

@@ -1,0 +1,278 @@
+//! The passes over pictures, and what comes of them.
+
+use std::rc::Rc;
+
+use data::{Dataset, LoadedSet};
+use deepmim_cli::Failure;
+use engine::{BatchSource, EngineError, EvaluateOptions, StopFlag, TaskError, World};
+use leaderboard::{
+    AnalysedCheckpoint, CheckpointFindings, HeadMeasures, LayerMeasure, Measured, Similarity,
+    Values,
+};
+use pretraining::{Cka, Observation, ObserveTask, Study, Subject, Teaching};
+use tch::{Device, Tensor};
+
+use super::recipe::AnalysisSection;
+use crate::session::{Batches, evaluation_failed};
+
+/// What passes are made with.
+pub struct Passes<'a> {
+    /// The trunks.
+    pub subjects: &'a [Subject],
+    /// What is measured.
+    pub settings: &'a AnalysisSection,
+    /// Where.
+    pub device: Device,
+    /// The processes.
+    pub world: &'a Rc<World>,
+}
+
+/// What was found, a list for each checkpoint.
+pub struct Findings {
+    measured: Vec<Vec<Measured>>,
+    attention: Vec<Option<HeadMeasures>>,
+    cka: Vec<Similarity>,
+}
+
+impl Findings {
+    /// Beside what is recorded of the checkpoints, in the same order.
+    pub fn with(
+        self,
+        records: Vec<AnalysedCheckpoint>,
+    ) -> (Vec<CheckpointFindings>, Vec<Similarity>) {
+        let findings = records
+            .into_iter()
+            .zip(self.measured)
+            .zip(self.attention)
+            .map(|((checkpoint, measured), attention)| CheckpointFindings {
+                checkpoint: AnalysedCheckpoint {
+                    attention,
+                    ..checkpoint
+                },
+                measured,
+            })
+            .collect();
+        (findings, self.cka)
+    }
+}
+
+impl Passes<'_> {
+    /// All of them. None in a process that only helps.
+    pub fn run(
+        &self,
+        val: &LoadedSet,
+        train: Option<&LoadedSet>,
+    ) -> Result<Option<Findings>, Failure> {
+        let mut studies: Vec<Study> = (self.subjects.iter())
+            .map(|subject| {
+                let config = subject.config();
+                let [depth, heads, width] =
+                    [config.depth, config.heads, config.width].map(|number| number as usize);
+                Study::new(depth, heads, width)
+            })
+            .collect();
+        self.pass(val, 0, "pictures", self.settings.attention, |picture| {
+            for (study, trunk) in studies.iter_mut().zip(&picture.trunks) {
+                study.add(picture.label, trunk);
+            }
+        })?;
+        let mut measured: Vec<Vec<Measured>> = studies.iter().map(of_study).collect();
+        if let Some(train) = train {
+            let taught = self.teach(&studies, train)?;
+            for (list, taught) in measured.iter_mut().zip(taught) {
+                list.extend(taught);
+            }
+        }
+        if !self.world.is_main() {
+            return Ok(None);
+        }
+        Ok(Some(Findings {
+            attention: studies.iter().map(head_measures).collect(),
+            cka: self.similarities(&studies),
+            measured,
+        }))
+    }
+
+    fn pass(
+        &self,
+        set: &LoadedSet,
+        epoch: u64,
+        label: &str,
+        attention: bool,
+        mut each: impl FnMut(&Observation),
+    ) -> Result<(), Failure> {
+        let failed = |error: EngineError| evaluation_failed(TaskError::from(error));
+        let options = EvaluateOptions {
+            device: self.device,
+            precision: self.settings.precision,
+            batches: set.loader.batches(),
+            label: label.to_owned(),
+            stop: StopFlag::on_signals()?,
+            world: self.world.clone(),
+        };
+        let task = ObserveTask {
+            subjects: self.subjects,
+            pool: self.settings.pool,
+            attention,
+        };
+        let batches = Batches(&set.loader);
+        engine::evaluate(&task, batches.epoch(epoch, 0), &options, |picture| {
+            each(&picture);
+            Ok(())
+        })
+        .map_err(failed)?;
+        Ok(())
+    }
+
+    /// Votes and probes, for each trunk; none where no picture has a known class.
+    fn teach(&self, studies: &[Study], train: &LoadedSet) -> Result<Vec<Vec<Measured>>, Failure> {
+        let linear = &self.settings.linear;
+        let labelled = studies
+            .iter()
+            .any(|study| study.labels().iter().any(|label| *label >= 0));
+        let mut teachings: Vec<Teaching> = match labelled {
+            true => (studies.iter())
+                .map(|study| {
+                    let voters = self.settings.neighbours as i64;
+                    let classes = train.dataset.classes().len();
+                    Teaching::new(study, voters, linear, train.dataset.len(), classes)
+                })
+                .collect(),
+            false => Vec::new(),
+        };
+        // A process that only helps has no studies, but makes the same passes.
+        if self.world.is_main() && teachings.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.pass(
+            train,
+            0,
+            "features of training pictures",
+            false,
+            |picture| {
+                for (trunk, teaching) in teachings.iter_mut().enumerate() {
+                    teaching.meet(picture, trunk);
+                }
+            },
+        )?;
+        teachings.iter_mut().for_each(Teaching::end_of_meeting);
+        for epoch in 1..=linear.epochs {
+            let label = format!("linear probes, pass {epoch} of {}", linear.epochs);
+            self.pass(train, epoch as u64, &label, false, |picture| {
+                for (trunk, teaching) in teachings.iter_mut().enumerate() {
+                    teaching.teach(picture, trunk);
+                }
+            })?;
+            teachings.iter_mut().for_each(Teaching::end_of_pass);
+        }
+        Ok(teachings
+            .iter_mut()
+            .zip(studies)
+            .map(|(teaching, study)| {
+                let probes = (LayerMeasure::Linear, Some(teaching.probes(study)));
+                let votes = teaching.votes(study, self.settings.temperature);
+                [probes, (LayerMeasure::Knn, votes)]
+                    .into_iter()
+                    .filter_map(|(measure, right)| {
+                        Some(Measured {
+                            measure,
+                            values: Values::OfPictures(in_per_cent(right?)),
+                        })
+                    })
+                    .collect()
+            })
+            .collect())
+    }
+
+    /// CKA of the layers of every pair of trunks, over batches of pictures in a random order.
+    fn similarities(&self, studies: &[Study]) -> Vec<Similarity> {
+        let pictures = studies.first().map_or(0, Study::pictures) as i64;
+        tch::manual_seed(self.settings.seed.cast_signed());
+        let order = Tensor::randperm(pictures, (tch::Kind::Int64, Device::Cpu));
+        let layers: Vec<Tensor> = studies
+            .iter()
+            .flat_map(|study| study.features().index_select(1, &order).unbind(0))
+            .collect();
+        let mut cka = Cka::new(layers.len());
+        let size = (self.settings.cka_batch as i64).min(pictures.max(1));
+        // The last pictures that make no whole batch are left out: its estimate would weigh as much as others.
+        for batch in 0..pictures / size {
+            let part = |layer: &Tensor| layer.narrow(0, batch * size, size);
+            cka.add(&layers.iter().map(part).collect::<Vec<_>>());
+        }
+        let Some(matrix) = cka.matrix() else {
+            return Vec::new();
+        };
+        let starts: Vec<usize> = studies
+            .iter()
+            .scan(0, |start, study| {
+                let own = *start;
+                *start += study.layers();
+                Some(own)
+            })
+            .collect();
+        let block = |first: usize, second: usize| -> Vec<Vec<Option<f64>>> {
+            let rows = starts[first]..starts[first] + studies[first].layers();
+            let columns = starts[second]..starts[second] + studies[second].layers();
+            rows.map(|row| {
+                let values = &matrix[row][columns.clone()];
+                let defined = |value: &f64| Some(*value).filter(|value| value.is_finite());
+                values.iter().map(defined).collect()
+            })
+            .collect()
+        };
+        (0..studies.len())
+            .flat_map(|first| (first..studies.len()).map(move |second| (first, second)))
+            .map(|(first, second)| Similarity {
+                first,
+                second,
+                values: block(first, second),
+            })
+            .collect()
+    }
+}
+
+/// What the pictures alone say of a trunk.
+fn of_study(study: &Study) -> Vec<Measured> {
+    if study.pictures() == 0 {
+        return Vec::new();
+    }
+    let mut measured = vec![Measured {
+        measure: LayerMeasure::Rank,
+        values: Values::OfLayers((1..).zip(study.ranks()).collect()),
+    }];
+    if let Some(attention) = study.attention() {
+        let kinds = [
+            LayerMeasure::Distance,
+            LayerMeasure::Entropy,
+            LayerMeasure::HeadDivergence,
+            LayerMeasure::HeadCosine,
+        ];
+        let each = kinds.into_iter().zip(attention.of_pictures());
+        measured.extend(each.map(|(measure, values)| Measured {
+            measure,
+            values: Values::OfPictures(values),
+        }));
+    }
+    measured
+}
+
+fn head_measures(study: &Study) -> Option<HeadMeasures> {
+    let attention = study.attention()?;
+    Some(HeadMeasures {
+        distance: attention.distance(),
+        entropy: attention.entropy(),
+        head_divergence: attention.head_divergence(),
+        head_cosine: attention.head_cosine(),
+        layer_divergence: attention.layer_divergence(),
+        layer_cosine: attention.layer_cosine(),
+    })
+}
+
+fn in_per_cent(right: Vec<Vec<bool>>) -> Vec<Vec<f64>> {
+    let of = |right: bool| if right { 100.0 } else { 0.0 };
+    right
+        .into_iter()
+        .map(|layer| layer.into_iter().map(of).collect())
+        .collect()
+}

@@ -247,13 +247,16 @@ fn every_recipe_is_sound() {
     let folder = tempfile::tempdir().unwrap();
     for recipe in recipes {
         let text = std::fs::read_to_string(&recipe).unwrap();
-        let command = if text.contains("task = \"pretrain\"") {
-            "pretrain"
+        let command: &[&str] = if text.contains("task = \"pretrain\"") {
+            &["pretrain"]
+        } else if text.contains("task = \"analyze\"") {
+            &["analyze", "--config"]
         } else {
-            "finetune"
+            &["finetune"]
         };
         // Everything in the recipe is typed and checked before its data is looked for.
-        let message = fails(folder.path(), 1, &[command, &recipe, "--data", "nowhere"]);
+        let arguments = [command, &[&recipe, "--data", "nowhere"]].concat();
+        let message = fails(folder.path(), 1, &arguments);
         assert!(message.contains("nowhere"), "{recipe}: {message}");
         assert!(text.starts_with("# "), "{recipe} does not say what it is");
     }
@@ -263,7 +266,12 @@ fn every_recipe_is_sound() {
 #[test]
 fn recipes_in_examples_exist() {
     let mut named = 0;
-    for file in ["README.md", "docs/RESULTS.md", "cli/src/args.rs"] {
+    for file in [
+        "README.md",
+        "docs/RESULTS.md",
+        "cli/src/args.rs",
+        "cli/src/analyze_args.rs",
+    ] {
         let text = std::fs::read_to_string(root().join(file)).unwrap();
         for part in text.split("configs/").skip(1) {
             let Some(end) = part.find(".toml") else {

@@ -102,7 +102,7 @@ fn published_heads(width: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Vit;
+    use crate::{Vit, WindowConfig};
     use tch::{Device, nn};
 
     fn found(config: &VitConfig, dialect: Dialect) -> Result<VitConfig, WeightsError> {
@@ -146,5 +146,16 @@ mod tests {
             error.contains("a.pth") && error.contains("no patch projection"),
             "{error}"
         );
+        let detector = VitConfig {
+            windows: Some(WindowConfig {
+                size: 2,
+                global_blocks: vec![1],
+                pretrain_image_size: 32,
+            }),
+            depth: 2,
+            ..VitConfig::preset(VitPreset::Tiny, 32, 8)
+        };
+        let error = found(&detector, Dialect::Native).unwrap_err().to_string();
+        assert!(error.contains("within windows"), "{error}");
     }
 }

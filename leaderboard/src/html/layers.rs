@@ -320,17 +320,19 @@ fn heads(analysis: &LayerAnalysis, legend: &Legend) -> Result<Vec<Plot>, HtmlErr
 
 fn matrices(analysis: &LayerAnalysis) -> Result<Vec<Plot>, HtmlError> {
     let mut drawn = Vec::new();
-    let mut draw = |title: String, [x, y]: [&str; 2], values: &[Vec<f64>]| {
+    let mut draw = |title: String, [x, y]: [&str; 2], low: f64, values: &[Vec<f64>]| {
         let layers = |system: &str| format!("layer of {system}");
         let svg = plots::heat(&HeatPlot {
-            label: &format!("{title}, layer by layer, from 0 to 1."),
+            label: &format!("{title}, layer by layer, colours from {low} to 1."),
             x_title: &layers(x),
             y_title: &layers(y),
+            low,
             values,
         })?;
         drawn.push(Plot { title, svg });
         Ok::<_, HtmlError>(())
     };
+    let mut similar = Vec::new();
     for (place, system) in analysis.systems.iter().enumerate() {
         for other in &analysis.systems[place..] {
             if let Some(values) = analysis.similarity(system, other) {
@@ -338,9 +340,18 @@ fn matrices(analysis: &LayerAnalysis) -> Result<Vec<Plot>, HtmlError> {
                     true => format!("CKA within {system}"),
                     false => format!("CKA of {system} and {other}"),
                 };
-                draw(title, [other, system], &values)?;
+                similar.push((title, [other, system], values));
             }
         }
+    }
+    // One scale for all, from the tenth below the least.
+    let least = (similar
+        .iter()
+        .flat_map(|(_, _, values)| values.iter().flatten()))
+    .fold(1.0, |least: f64, value| least.min(*value));
+    let low = ((10.0 * least).floor() / 10.0).clamp(0.0, 0.9);
+    for (title, [x, y], values) in &similar {
+        draw(title.clone(), [x, y], low, values)?;
     }
     for system in &analysis.systems {
         let all: Vec<&HeadMeasures> = analysis
@@ -363,7 +374,7 @@ fn matrices(analysis: &LayerAnalysis) -> Result<Vec<Plot>, HtmlError> {
             .map(|row| (0..layers).map(|column| mean(row, column)).collect())
             .collect();
         let title = format!("Cosine of attention within {system}");
-        draw(title, [system, system], &values)?;
+        draw(title, [system, system], 0.0, &values)?;
     }
     Ok(drawn)
 }

@@ -67,6 +67,8 @@ pub struct AnalysedCheckpoint {
     pub measures: Vec<MeasuredLayers>,
     /// Where its heads look, unless left out.
     pub attention: Option<HeadMeasures>,
+    /// Learning rate of each layer's linear probe, which held-out pictures chose; empty without probes.
+    pub probe_rates: Vec<f64>,
     /// What its training logged of nearest neighbours: top-1 in per cent over epochs, by layer.
     pub training: Vec<TrainingCurve>,
 }

@@ -135,12 +135,12 @@ impl LinearProbes {
 
     /// The place of the rate that is right most often on held-out features `[layers, n, C]` of classes `[n]`, for
     /// each layer; the lowest of equally good ones.
-    pub fn best_rates(&self, features: &Tensor, labels: &Tensor) -> Vec<i64> {
+    pub fn best_rates(&self, features: &Tensor, labels: &Tensor) -> Vec<usize> {
         let right = self.predict(features).eq_tensor(labels);
         let right = right.sum_dim_intlist([-1i64].as_slice(), false, Kind::Int64);
         let best = right.argmax(1, false);
         (0..best.size()[0])
-            .map(|layer| best.int64_value(&[layer]))
+            .map(|layer| best.int64_value(&[layer]) as usize)
             .collect()
     }
 }
@@ -184,8 +184,16 @@ mod tests {
                 .mean(Kind::Float)
                 .double_value(&[])
         };
-        assert!(share(0, best[0]) > 0.99, "{}", share(0, best[0]));
-        assert!(share(1, best[1]) < 0.5, "{}", share(1, best[1]));
+        assert!(
+            share(0, best[0] as i64) > 0.99,
+            "{}",
+            share(0, best[0] as i64)
+        );
+        assert!(
+            share(1, best[1] as i64) < 0.5,
+            "{}",
+            share(1, best[1] as i64)
+        );
     }
 
     /// The written-out gradient equals autograd's, and a step follows it.

@@ -303,8 +303,9 @@ impl Teaching {
             .collect()
     }
 
-    /// Whether the linear probe is right, likewise, each layer's with the rate that held-out pictures chose.
-    pub fn probes(&self, study: &Study) -> Vec<Vec<bool>> {
+    /// Whether the linear probe is right, likewise, and the place of each layer's learning rate, which held-out
+    /// pictures chose.
+    pub fn probes(&self, study: &Study) -> (Vec<Vec<bool>>, Vec<usize>) {
         let best = match self.held_out.1.is_empty() {
             true => vec![0; self.layers],
             false => {
@@ -314,10 +315,10 @@ impl Teaching {
             }
         };
         let said = self.linear.predict(&study.features());
-        (0..)
-            .zip(best)
-            .map(|(layer, rate)| right(&said.get(layer).get(rate), &study.labels))
-            .collect()
+        let of_layer =
+            |(layer, rate): (i64, &usize)| right(&said.get(layer).get(*rate as i64), &study.labels);
+        let right = (0..).zip(&best).map(of_layer).collect();
+        (right, best)
     }
 }
 
@@ -416,10 +417,9 @@ mod tests {
             right.iter().filter(|right| **right).count()
         };
         assert!((5..=40).contains(&teaching.held_out.1.len()));
-        let (votes, probes) = (
-            teaching.votes(&study, 0.07).unwrap(),
-            teaching.probes(&study),
-        );
+        let votes = teaching.votes(&study, 0.07).unwrap();
+        let (probes, rates) = teaching.probes(&study);
+        assert!(rates.len() == 2 && rates.iter().all(|rate| *rate < config.rates.len()));
         assert!(share(&votes[0]) == 60 && share(&probes[0]) == 60);
         assert!(share(&probes[1]) < 45, "{}", share(&probes[1]));
     }

@@ -155,6 +155,7 @@ impl Asked<'_> {
                 width: config.width as usize,
                 measures: Vec::new(),
                 attention: None,
+                probe_rates: Vec::new(),
                 training: match &run {
                     Some(run) => AnalysedCheckpoint::read_training(run)?,
                     None => Vec::new(),

@@ -30,9 +30,13 @@ pub struct Passes<'a> {
 /// What was found, a list for each checkpoint.
 pub struct Findings {
     measured: Vec<Vec<Measured>>,
+    probe_rates: Vec<Vec<f64>>,
     attention: Vec<Option<HeadMeasures>>,
     cka: Vec<Similarity>,
 }
+
+/// What pictures taught about one trunk, and the learning rates of its probes.
+type Taught = (Vec<Measured>, Vec<f64>);
 
 impl Findings {
     /// Beside what is recorded of the checkpoints, in the same order.
@@ -43,14 +47,17 @@ impl Findings {
         let findings = records
             .into_iter()
             .zip(self.measured)
-            .zip(self.attention)
-            .map(|((checkpoint, measured), attention)| CheckpointFindings {
-                checkpoint: AnalysedCheckpoint {
-                    attention,
-                    ..checkpoint
+            .zip(self.attention.into_iter().zip(self.probe_rates))
+            .map(
+                |((checkpoint, measured), (attention, probe_rates))| CheckpointFindings {
+                    checkpoint: AnalysedCheckpoint {
+                        attention,
+                        probe_rates,
+                        ..checkpoint
+                    },
+                    measured,
                 },
-                measured,
-            })
+            )
             .collect();
         (findings, self.cka)
     }
@@ -77,10 +84,12 @@ impl Passes<'_> {
             }
         })?;
         let mut measured: Vec<Vec<Measured>> = studies.iter().map(of_study).collect();
+        let mut probe_rates = vec![Vec::new(); studies.len()];
         if let Some(train) = train {
             let taught = self.teach(&studies, train)?;
-            for (list, taught) in measured.iter_mut().zip(taught) {
-                list.extend(taught);
+            for (place, (taught, rates)) in taught.into_iter().enumerate() {
+                measured[place].extend(taught);
+                probe_rates[place] = rates;
             }
         }
         if !self.world.is_main() {
@@ -90,6 +99,7 @@ impl Passes<'_> {
             attention: studies.iter().map(head_measures).collect(),
             cka: self.similarities(&studies),
             measured,
+            probe_rates,
         }))
     }
 
@@ -125,7 +135,7 @@ impl Passes<'_> {
     }
 
     /// Votes and probes, for each trunk; none where no picture has a known class.
-    fn teach(&self, studies: &[Study], train: &LoadedSet) -> Result<Vec<Vec<Measured>>, Failure> {
+    fn teach(&self, studies: &[Study], train: &LoadedSet) -> Result<Vec<Taught>, Failure> {
         let linear = &self.settings.linear;
         let labelled = studies
             .iter()
@@ -165,23 +175,36 @@ impl Passes<'_> {
             })?;
             teachings.iter_mut().for_each(Teaching::end_of_pass);
         }
-        Ok(teachings
-            .iter_mut()
-            .zip(studies)
-            .map(|(teaching, study)| {
-                let probes = (LayerMeasure::Linear, Some(teaching.probes(study)));
-                let votes = teaching.votes(study, self.settings.temperature);
-                [probes, (LayerMeasure::Knn, votes)]
-                    .into_iter()
-                    .filter_map(|(measure, right)| {
-                        Some(Measured {
-                            measure,
-                            values: Values::OfPictures(in_per_cent(right?)),
-                        })
-                    })
-                    .collect()
-            })
-            .collect())
+        let mut taught = Vec::new();
+        for (teaching, study) in teachings.iter_mut().zip(studies) {
+            let (right, places) = teaching.probes(study);
+            let mut measured = vec![(LayerMeasure::Linear, right)];
+            let votes = teaching.votes(study, self.settings.temperature);
+            measured.extend(votes.map(|right| (LayerMeasure::Knn, right)));
+            let measured = measured.into_iter().map(|(measure, right)| Measured {
+                measure,
+                values: Values::OfPictures(in_per_cent(right)),
+            });
+            let rates: Vec<f64> = places.iter().map(|place| linear.rates[*place]).collect();
+            self.note_ends(&rates);
+            taught.push((measured.collect(), rates));
+        }
+        Ok(taught)
+    }
+
+    /// Tells where the best learning rate may lie beyond those that were tried.
+    fn note_ends(&self, chosen: &[f64]) {
+        let tried = &self.settings.linear.rates;
+        let ends = [f64::min, f64::max].map(|end| tried.iter().copied().reduce(end));
+        for end in ends.into_iter().flatten() {
+            let there = chosen.iter().filter(|rate| **rate == end).count();
+            if tried.len() > 1 && 2 * there > chosen.len() {
+                eprintln!(
+                    "note: {there} of {} layers probe best at the learning rate {end}, the end of analysis.linear.rates; widen them",
+                    chosen.len()
+                );
+            }
+        }
     }
 
     /// CKA of the layers of every pair of trunks, over batches of pictures in a random order.

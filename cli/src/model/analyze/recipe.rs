@@ -166,6 +166,7 @@ pub fn recipe(args: &AnalyzeArgs, first_run: Option<&Path>) -> anyhow::Result<An
 fn of_run(run: &Path) -> anyhow::Result<RecipeText> {
     let path = run.join("config.toml");
     let text = RecipeText::read(&path)?;
+    let mut analysis = AnalysisSection::default();
     let data = match TaskKind::of(&text) {
         Some(TaskKind::Pretrain) => {
             let recipe = PretrainRecipe::from_text(&text)?;
@@ -175,6 +176,8 @@ fn of_run(run: &Path) -> anyhow::Result<RecipeText> {
                     path.display()
                 );
             };
+            analysis.neighbours = probe.neighbours;
+            analysis.temperature = probe.temperature;
             AnalysisData {
                 threads: recipe.data.threads,
                 prefetch: recipe.data.prefetch,
@@ -200,7 +203,7 @@ fn of_run(run: &Path) -> anyhow::Result<RecipeText> {
         task: TaskKind::Analyze,
         run: RunSection::default(),
         data,
-        analysis: AnalysisSection::default(),
+        analysis,
         checkpoints: Vec::new(),
     };
     RecipeText::parse(&path, toml::to_string(&recipe)?)

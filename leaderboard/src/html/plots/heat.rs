@@ -7,6 +7,7 @@ use plotters::style::{Color, RGBColor};
 use super::WIDTH;
 use super::svg::{GRID, MUTED, draw, fit, px, text};
 use crate::html::HtmlError;
+use crate::html::numbers::trimmed;
 
 /// Pixels of the matrix's side, left of it, above it and below it.
 const SIDE: f64 = 250.0;
@@ -29,7 +30,7 @@ const COLOURS: [[f64; 3]; 5] = [
     [253.0, 231.0, 37.0],
 ];
 
-/// A matrix of numbers from 0 to 1.
+/// A matrix of numbers up to 1.
 pub struct HeatPlot<'a> {
     /// What a screen reader says.
     pub label: &'a str,
@@ -37,6 +38,8 @@ pub struct HeatPlot<'a> {
     pub x_title: &'a str,
     /// What its rows are.
     pub y_title: &'a str,
+    /// Where the scale begins.
+    pub low: f64,
     /// `[rows][columns]`, counted from 1, the first row at the bottom; what is not defined stays grey.
     pub values: &'a [Vec<f64>],
 }
@@ -67,7 +70,8 @@ pub fn heat(plot: &HeatPlot) -> Result<String, HtmlError> {
             for (column, value) in values.iter().enumerate() {
                 let (row, column) = (row as f64, column as f64);
                 let corners = [at(column, row + 1.0), at(column + 1.0, row)];
-                area.draw(&Rectangle::new(corners, colour(*value).filled()))?;
+                let share = (value - plot.low) / (1.0 - plot.low);
+                area.draw(&Rectangle::new(corners, colour(share).filled()))?;
             }
         }
         let style = text(MUTED, HPos::Center, VPos::Top);
@@ -91,8 +95,9 @@ pub fn heat(plot: &HeatPlot) -> Result<String, HtmlError> {
             ))?;
         }
         let style = text(MUTED, HPos::Left, VPos::Center);
-        for (share, number) in [(0.0, "0"), (0.5, "0.5"), (1.0, "1")] {
-            area.draw_text(number, &style, (px(left + SCALE + 4.0), height(share)))?;
+        for share in [0.0, 0.5, 1.0] {
+            let number = trimmed(plot.low + share * (1.0 - plot.low));
+            area.draw_text(&number, &style, (px(left + SCALE + 4.0), height(share)))?;
         }
         Ok(())
     })
@@ -128,6 +133,7 @@ mod tests {
             label: "two layers",
             x_title: "layer",
             y_title: "layer",
+            low: 0.0,
             values: &values,
         });
         let svg = svg.expect("a plot");

@@ -153,6 +153,8 @@ mod tests {
                 pretrain_image_size: 32,
             }),
             depth: 2,
+            final_norm: false,
+            position: Position::Learnable,
             ..VitConfig::preset(VitPreset::Tiny, 32, 8)
         };
         let error = found(&detector, Dialect::Native).unwrap_err().to_string();

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
+use crate::args::RecipeArgs;
+
 /// `data …`.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
@@ -28,6 +30,30 @@ Class 0 is background and the categories follow by ascending id, so reduce_zero_
 objects are drawn first, so that smaller ones in front of them stay visible; crowds are ignored (255), but
 where an object lies on them.")]
     Labels(LabelsArgs),
+    /// Make the discrete tokens that a pre-training recipe predicts, by k-means over patches of pixels
+    #[command(after_help = "Example:
+  deepmim data tokens configs/cifar10_pretrain_deepmim_tokens.toml --data cifar10
+  deepmim pretrain configs/cifar10_pretrain_deepmim_tokens.toml --data cifar10
+Pictures, transform, patch, vocabulary and folder are the recipe's. A trained tokenizer's numbers (BEiT's) may lie in
+the same two files, names.txt and tokens.safetensors.")]
+    Tokens(TokensArgs),
+}
+
+/// `data tokens`.
+#[derive(Debug, Args)]
+pub struct TokensArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub recipe: RecipeArgs,
+    /// Patches that the words are learnt from, at most
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub patches: usize,
+    /// Rounds of k-means
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub rounds: usize,
+    /// Random seed
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
 }
 
 /// `data labels`.

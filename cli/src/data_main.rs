@@ -1,5 +1,7 @@
 //! `deepmim-data`: the commands that need pictures but no model. Users start `deepmim`, which becomes this.
 
+mod data_tokens;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -27,6 +29,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Data(DataCommand::Synth(command)) => synth(&command),
         Command::Data(DataCommand::Check(args)) => check(&args),
         Command::Data(DataCommand::Labels(args)) => labels(&args),
+        Command::Data(DataCommand::Tokens(args)) => data_tokens::run(&args, &bar("tokens")),
         _ => Err(anyhow::anyhow!("start this command as deepmim").into()),
     }
 }

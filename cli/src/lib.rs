@@ -23,7 +23,7 @@ pub use args::{
     LaunchArgs, PredictArgs, PretrainArgs, RecipeArgs, RunArgs, TestTimeArgs, WeightsArgs,
 };
 pub use compare_args::{CompareArgs, FormatArg, ResampleArgs, SuiteArgs};
-pub use data_args::{CheckArgs, DataCommand, LabelsArgs, SynthCommand};
+pub use data_args::{CheckArgs, DataCommand, LabelsArgs, SynthCommand, TokensArgs};
 pub use failure::{Failure, finish, one_sentence};
 pub use print::{print_json, print_text};
 pub use recipe::RecipeText;

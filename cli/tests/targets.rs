@@ -91,6 +91,61 @@ fn teachers_and_tokens_come_from_disk() {
     run(at, &fixed);
 }
 
+/// Tokens are made for the recipe that predicts them, the same every time.
+#[test]
+fn tokens_are_made_for_a_recipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    draw(at);
+    let recipe = smoke("pretrain_mae.toml");
+    let asked = |target: &'static str| {
+        let arguments = [
+            "--data",
+            "data",
+            "--set",
+            target,
+            "--set",
+            "data.transform.flip=0.0",
+        ];
+        let crop = [
+            "--set",
+            "data.transform.crop={kind=\"centre\",resize=false}",
+        ];
+        [&arguments[..], &crop].concat()
+    };
+    const TOKENS: &str = "model.target={kind=\"tokens\",folder=\"made\",vocabulary=40}";
+    let make = [&["data", "tokens", &recipe], &asked(TOKENS)[..]].concat();
+    let told = run(at, &make);
+    assert!(
+        told.starts_with("48 pictures of 16 tokens, 40 of 40 words used"),
+        "{told}"
+    );
+    let file = || std::fs::read(at.join("made/tokens.safetensors")).unwrap();
+    let first = file();
+    run(at, &make);
+    assert!(file() == first);
+    let train = ["--out", "told", "--set", "trainer.epochs=1"];
+    run(
+        at,
+        &[&["pretrain", &recipe], &asked(TOKENS)[..], &train].concat(),
+    );
+
+    const MANY: &str = "model.target={kind=\"tokens\",folder=\"made\",vocabulary=5000}";
+    for (target, wanted) in [
+        (HOG, "model.target.kind is not \"tokens\""),
+        (MANY, "5000 words cannot be learnt from 768 patches"),
+    ] {
+        let message = fails(
+            at,
+            1,
+            &[&["data", "tokens", &recipe], &asked(target)[..]].concat(),
+        );
+        assert!(message.contains(wanted), "{message}");
+    }
+    let moving = ["data", "tokens", &recipe, "--data", "data", "--set", TOKENS];
+    assert!(fails(at, 1, &moving).contains("in one place"));
+}
+
 /// Asked for, the log says how well nearest neighbours vote at every tap; two processes count as one does.
 #[test]
 fn features_are_looked_at_on_the_way() {

@@ -107,6 +107,23 @@ impl ProbeData {
     }
 }
 
+impl PictureData {
+    /// Opens the whole training set in its own order, prepared as in training.
+    ///
+    /// # Errors
+    /// As [`PictureData::open`].
+    pub fn open_in_order(&self) -> Result<LoadedSet, DataError> {
+        let config = LoaderConfig {
+            batch_size: default_eval_batch(),
+            threads: self.threads,
+            prefetch: self.prefetch,
+            ..LoaderConfig::default()
+        };
+        let transform = Transform::train(&self.transform)?;
+        loaded(&self.train.under(&self.root), transform, None, config)
+    }
+}
+
 /// Pictures with classes: `[data]` of a classification recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -55,6 +55,14 @@ pub enum PretrainError {
     /// A training of what only looks at features.
     #[error("features are looked at, not trained: this task is for evaluation")]
     OnlyEvaluated,
+    /// A file of features that cannot be written or read back.
+    #[error("{}: features of the training pictures cannot be kept there ({source}): free space, or give another folder", .path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// Colour statistics that cannot be meant, or a picture that cannot be written.
     #[error(transparent)]
     Data(#[from] data::DataError),

@@ -59,8 +59,8 @@ pub struct LinearProbes {
 }
 
 impl LinearProbes {
-    /// Probes at zero, to be trained for `steps` steps.
-    pub fn new(layers: i64, width: i64, classes: i64, config: &LinearConfig, steps: u64) -> Self {
+    /// Probes at zero.
+    pub fn new(layers: i64, width: i64, classes: i64, config: &LinearConfig) -> Self {
         let tried = config.rates.len() as i64;
         let zeros =
             |rows: i64| Tensor::zeros([layers, rows, tried * classes], (Kind::Float, Device::Cpu));
@@ -74,9 +74,14 @@ impl LinearProbes {
                 .to_kind(Kind::Float)
                 .repeat_interleave_self_int(classes, 0, None),
             classes,
-            steps,
+            steps: 1,
             step: 0,
         }
+    }
+
+    /// Says how many steps are to come, over which the rates fall to zero.
+    pub fn plan(&mut self, steps: u64) {
+        self.steps = steps;
     }
 
     /// Takes features `[layers, n, C]` into account for the standardisation.
@@ -169,7 +174,8 @@ mod tests {
     fn what_a_layer_holds_is_found_and_what_it_lacks_is_not() {
         tch::manual_seed(3);
         let (train, labels) = pictures(600);
-        let mut probes = LinearProbes::new(2, 4, 3, &config(&[1e-6, 0.1]), 60);
+        let mut probes = LinearProbes::new(2, 4, 3, &config(&[1e-6, 0.1]));
+        probes.plan(60);
         probes.measure(&train);
         for _ in 0..60 {
             probes.train(&train, &labels);
@@ -201,7 +207,7 @@ mod tests {
     fn a_step_is_the_gradient_of_the_mean_cross_entropy() {
         tch::manual_seed(4);
         let (train, labels) = pictures(50);
-        let mut probes = LinearProbes::new(2, 4, 3, &config(&[0.5]), 10);
+        let mut probes = LinearProbes::new(2, 4, 3, &config(&[0.5]));
         probes.measure(&train);
         let x = probes.standardised(&train);
         let weights = Tensor::zeros([2, 4, 3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
@@ -215,7 +221,7 @@ mod tests {
         let wanted = weights.grad() * -0.5;
         assert!(probes.weights[0].allclose(&wanted, 1e-5, 1e-6, false));
         // The rates' columns stay apart.
-        let mut two = LinearProbes::new(2, 4, 3, &config(&[0.5, 0.25]), 10);
+        let mut two = LinearProbes::new(2, 4, 3, &config(&[0.5, 0.25]));
         two.measure(&train);
         two.train(&train, &labels);
         let columns = two.weights[0].view([2, 4, 2, 3]);

@@ -3,7 +3,7 @@
 //!
 //! The paper's claims on layers (arXiv 2303.08817, section 4) as numbers. Nothing keeps more than one picture's
 //! part of a set in memory but [`Study`], which keeps the pooled features of the pictures it looks at; the
-//! pictures that teach ([`Neighbours`], [`LinearProbes`]) stream by.
+//! pictures that teach ([`Neighbours`], [`LinearProbes`]) stream by, the second time from a [`FeatureStore`].
 
 mod attention;
 mod cka;
@@ -11,6 +11,7 @@ mod linear;
 mod neighbours;
 mod observe;
 mod rank;
+mod store;
 mod study;
 
 pub use attention::{AttentionMeasures, attention_measures};
@@ -19,4 +20,5 @@ pub use linear::{LinearConfig, LinearProbes};
 pub use neighbours::Neighbours;
 pub use observe::{Observation, ObserveTask, Pool, Subject, TrunkObservation};
 pub use rank::effective_rank;
+pub use store::FeatureStore;
 pub use study::{AttentionProfile, LayerPairs, Study, Teaching};

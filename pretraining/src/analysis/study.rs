@@ -1,15 +1,13 @@
 //! From observations to results: what is kept of the pictures that are looked at, and what those that teach do to
 //! it as they stream by.
 
-use std::collections::HashSet;
-
 use engine::step_seed;
 use tch::{Device, Kind, Tensor};
 
 use super::attention::AttentionMeasures;
 use super::linear::{LinearConfig, LinearProbes};
 use super::neighbours::Neighbours;
-use super::observe::{Observation, TrunkObservation};
+use super::observe::TrunkObservation;
 use super::rank::effective_rank;
 
 /// One in so many training pictures is held out.
@@ -62,6 +60,11 @@ impl Study {
             let heads = self.heads;
             self.attention.get_or_insert_default().add(measures, heads);
         }
+    }
+
+    /// Channels of a token.
+    pub fn width(&self) -> usize {
+        self.width
     }
 
     /// Layers of the trunk.
@@ -186,10 +189,10 @@ impl AttentionProfile {
     }
 }
 
-/// The training pictures of one trunk's probes, as they stream by: votes of neighbours, and linear classifiers.
+/// The pictures that teach about one trunk, as they stream by: votes of neighbours, and linear classifiers.
 ///
-/// The first pass ([`Teaching::meet`]) lets neighbours vote, measures the features and keeps some pictures out; the
-/// others ([`Teaching::teach`]) train.
+/// At first sight ([`Teaching::meet`]) neighbours vote, features are measured and some pictures are kept out; those
+/// that are not train at every further sight ([`Teaching::teach`]).
 #[derive(Debug)]
 pub struct Teaching {
     neighbours: Vec<Neighbours>,
@@ -199,54 +202,43 @@ pub struct Teaching {
     batch: usize,
     /// Held out: features layer by layer within each picture, and classes.
     held_out: (Vec<f32>, Vec<i64>),
-    held_out_names: HashSet<String>,
     most_held_out: usize,
     waiting: (Vec<f32>, Vec<i64>),
 }
 
 impl Teaching {
-    /// For the pictures of `study`, on which `voters` neighbours vote; `pictures` teach, of `classes` classes.
-    pub fn new(
-        study: &Study,
-        voters: i64,
-        config: &LinearConfig,
-        pictures: usize,
-        classes: usize,
-    ) -> Self {
+    /// For the pictures of `study`, on which `voters` neighbours vote.
+    pub fn new(study: &Study, voters: i64, config: &LinearConfig, classes: usize) -> Self {
         let features = study.features();
-        let steps = (pictures.div_ceil(config.batch_size) * config.epochs) as u64;
         let (layers, width) = (study.layers, study.width);
         Self {
             neighbours: (0..layers as i64)
                 .map(|layer| Neighbours::new(&features.get(layer), voters))
                 .collect(),
-            linear: LinearProbes::new(layers as i64, width as i64, classes as i64, config, steps),
+            linear: LinearProbes::new(layers as i64, width as i64, classes as i64, config),
             layers,
             width,
             batch: config.batch_size,
             held_out: Default::default(),
-            held_out_names: HashSet::new(),
             most_held_out: config.held_out,
             waiting: Default::default(),
         }
     }
 
-    /// A picture in the first pass; one of unknown class teaches nothing.
-    pub fn meet(&mut self, picture: &Observation, trunk: usize) {
-        if picture.label < 0 {
-            return;
-        }
-        let features = &picture.trunks[trunk].features;
-        if self.held_out_names.len() < self.most_held_out && is_held_out(&picture.name) {
-            self.held_out_names.insert(picture.name.clone());
+    /// A picture of known class at first sight. Says whether it is one of those that train; that is the same for
+    /// all trunks.
+    pub fn meet(&mut self, name: &str, label: i64, features: &[f32]) -> bool {
+        let kept_out = self.held_out.1.len() < self.most_held_out && is_held_out(name);
+        if kept_out {
             self.held_out.0.extend(features);
-            self.held_out.1.push(picture.label);
+            self.held_out.1.push(label);
         }
         self.waiting.0.extend(features);
-        self.waiting.1.push(picture.label);
+        self.waiting.1.push(label);
         if self.waiting.1.len() == self.batch {
             self.met();
         }
+        !kept_out
     }
 
     fn met(&mut self) {
@@ -259,32 +251,31 @@ impl Teaching {
         }
     }
 
-    /// A picture in a later pass.
-    pub fn teach(&mut self, picture: &Observation, trunk: usize) {
-        if picture.label < 0 || self.held_out_names.contains(&picture.name) {
-            return;
-        }
-        self.waiting.0.extend(&picture.trunks[trunk].features);
-        self.waiting.1.push(picture.label);
+    /// All have been met; `pictures` train, `epochs` times.
+    pub fn begin_training(&mut self, pictures: usize, epochs: usize) {
+        self.met();
+        self.linear
+            .plan((pictures.div_ceil(self.batch) * epochs) as u64);
+    }
+
+    /// A picture that trains.
+    pub fn teach(&mut self, label: i64, features: &[f32]) {
+        self.waiting.0.extend(features);
+        self.waiting.1.push(label);
         if self.waiting.1.len() == self.batch {
             self.taught();
         }
+    }
+
+    /// The end of an epoch: the last pictures make a smaller step.
+    pub fn end_epoch(&mut self) {
+        self.taught();
     }
 
     fn taught(&mut self) {
         if let Some((features, labels)) = self.taken() {
             self.linear.train(&features, &labels);
         }
-    }
-
-    /// The end of the first pass.
-    pub fn end_of_meeting(&mut self) {
-        self.met();
-    }
-
-    /// The end of a later pass.
-    pub fn end_of_pass(&mut self) {
-        self.taught();
     }
 
     fn taken(&mut self) -> Option<(Tensor, Tensor)> {
@@ -367,6 +358,7 @@ fn mean(values: impl Iterator<Item = f32>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Observation;
 
     fn picture(name: &str, label: i64, features: [f32; 4]) -> Observation {
         Observation {
@@ -380,7 +372,7 @@ mod tests {
     }
 
     /// Two layers of two channels: the first tells the classes apart, the second does not. A picture of unknown
-    /// class neither teaches nor counts.
+    /// class does not count.
     #[test]
     fn layers_are_judged_one_by_one() {
         let of = |n: usize| {
@@ -400,17 +392,17 @@ mod tests {
             batch_size: 16,
             ..LinearConfig::default()
         };
-        let mut teaching = Teaching::new(&study, 5, &config, 201, 2);
-        for n in 100..300 {
-            teaching.meet(&of(n), 0);
-        }
-        teaching.meet(&unknown, 0);
-        teaching.end_of_meeting();
+        let mut teaching = Teaching::new(&study, 5, &config, 2);
+        let features = |n: usize| of(n).trunks[0].features.clone();
+        let train: Vec<usize> = (100..300)
+            .filter(|n| teaching.meet(&format!("{n}.png"), (n % 2) as i64, &features(*n)))
+            .collect();
+        teaching.begin_training(train.len(), config.epochs);
         for _ in 0..config.epochs {
-            for n in 100..300 {
-                teaching.teach(&of(n), 0);
+            for n in &train {
+                teaching.teach((n % 2) as i64, &features(*n));
             }
-            teaching.end_of_pass();
+            teaching.end_epoch();
         }
         let share = |right: &[bool]| {
             assert_eq!(right.len(), 60);

@@ -1,7 +1,7 @@
 //! `deepmim analyze`: what the layers of checkpoints have learnt.
 //!
-//! One pass over the pictures that are looked at, one over those that teach (votes of neighbours, standardisation),
-//! then the passes that train linear probes. Several processes share the forward passes; rank 0 does the rest.
+//! One pass over the pictures that are looked at, one over those that teach; linear probes train on the features that
+//! the latter leaves on disk. Several processes share the forward passes; rank 0 does the rest.
 
 mod checkpoints;
 mod output;
@@ -63,6 +63,7 @@ pub fn run(world: &Rc<World>, args: &AnalyzeArgs) -> Result<(), Failure> {
         subjects: &subjects,
         settings: &recipe.analysis,
         device,
+        folder: &args.out,
         world,
     };
     let findings = passes.run(&val, train.as_ref())?;

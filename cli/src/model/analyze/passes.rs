@@ -1,19 +1,23 @@
 //! The passes over pictures, and what comes of them.
 
+use std::path::Path;
 use std::rc::Rc;
 
-use data::{Dataset, LoadedSet};
+use data::LoadedSet;
 use deepmim_cli::Failure;
-use engine::{BatchSource, EngineError, EvaluateOptions, StopFlag, TaskError, World};
+use engine::{BatchSource, EngineError, EvaluateOptions, Progress, StopFlag, TaskError, World};
 use leaderboard::{
     AnalysedCheckpoint, CheckpointFindings, HeadMeasures, LayerMeasure, Measured, Similarity,
     Values,
 };
-use pretraining::{Cka, Observation, ObserveTask, Study, Subject, Teaching};
+use pretraining::{Cka, FeatureStore, Observation, ObserveTask, Study, Subject, Teaching};
 use tch::{Device, Tensor};
 
 use super::recipe::AnalysisSection;
 use crate::session::{Batches, evaluation_failed};
+
+/// Features of training pictures, while probes are trained.
+const FEATURES: &str = "features.tmp";
 
 /// What passes are made with.
 pub struct Passes<'a> {
@@ -23,6 +27,8 @@ pub struct Passes<'a> {
     pub settings: &'a AnalysisSection,
     /// Where.
     pub device: Device,
+    /// Folder of the results, where features of training pictures lie meanwhile.
+    pub folder: &'a Path,
     /// The processes.
     pub world: &'a Rc<World>,
 }
@@ -78,10 +84,11 @@ impl Passes<'_> {
                 Study::new(depth, heads, width)
             })
             .collect();
-        self.pass(val, 0, "pictures", self.settings.attention, |picture| {
+        self.pass(val, "pictures", self.settings.attention, |picture| {
             for (study, trunk) in studies.iter_mut().zip(&picture.trunks) {
                 study.add(picture.label, trunk);
             }
+            Ok(())
         })?;
         let mut measured: Vec<Vec<Measured>> = studies.iter().map(of_study).collect();
         let mut probe_rates = vec![Vec::new(); studies.len()];
@@ -106,10 +113,9 @@ impl Passes<'_> {
     fn pass(
         &self,
         set: &LoadedSet,
-        epoch: u64,
         label: &str,
         attention: bool,
-        mut each: impl FnMut(&Observation),
+        mut each: impl FnMut(&Observation) -> Result<(), TaskError>,
     ) -> Result<(), Failure> {
         let failed = |error: EngineError| evaluation_failed(TaskError::from(error));
         let options = EvaluateOptions {
@@ -126,9 +132,8 @@ impl Passes<'_> {
             attention,
         };
         let batches = Batches(&set.loader);
-        engine::evaluate(&task, batches.epoch(epoch, 0), &options, |picture| {
-            each(&picture);
-            Ok(())
+        engine::evaluate(&task, batches.epoch(0, 0), &options, |picture| {
+            each(&picture)
         })
         .map_err(failed)?;
         Ok(())
@@ -136,44 +141,62 @@ impl Passes<'_> {
 
     /// Votes and probes, for each trunk; none where no picture has a known class.
     fn teach(&self, studies: &[Study], train: &LoadedSet) -> Result<Vec<Taught>, Failure> {
-        let linear = &self.settings.linear;
-        let labelled = studies
-            .iter()
-            .any(|study| study.labels().iter().any(|label| *label >= 0));
-        let mut teachings: Vec<Teaching> = match labelled {
+        let settings = self.settings;
+        let linear = &settings.linear;
+        let known = |study: &Study| study.labels().iter().any(|label| *label >= 0);
+        let mut teachings: Vec<Teaching> = match studies.iter().any(known) {
             true => (studies.iter())
                 .map(|study| {
-                    let voters = self.settings.neighbours as i64;
                     let classes = train.dataset.classes().len();
-                    Teaching::new(study, voters, linear, train.dataset.len(), classes)
+                    Teaching::new(study, settings.neighbours as i64, linear, classes)
                 })
                 .collect(),
             false => Vec::new(),
         };
-        // A process that only helps has no studies, but makes the same passes.
-        if self.world.is_main() && teachings.is_empty() {
+        let numbers = |study: &Study| study.layers() * study.width();
+        let mut store = match self.world.is_main() {
+            true => {
+                let widths = studies.iter().map(numbers).collect();
+                let store = FeatureStore::new(&self.folder.join(FEATURES), widths);
+                Some(store.map_err(anyhow::Error::from)?)
+            }
+            false => None,
+        };
+        // A process that only helps has nothing to teach, and is done after this pass.
+        self.pass(train, "features of training pictures", false, |picture| {
+            if picture.label < 0 {
+                return Ok(());
+            }
+            let mut trains = false;
+            for (teaching, trunk) in teachings.iter_mut().zip(&picture.trunks) {
+                trains = teaching.meet(&picture.name, picture.label, &trunk.features);
+            }
+            if let (true, Some(store)) = (trains, &mut store) {
+                let features = picture.trunks.iter().map(|trunk| trunk.features.as_slice());
+                store.add(picture.label, features)?;
+            }
+            Ok(())
+        })?;
+        let Some(mut store) = store else {
             return Ok(Vec::new());
+        };
+        for teaching in &mut teachings {
+            teaching.begin_training(store.pictures(), linear.epochs);
         }
-        self.pass(
-            train,
-            0,
-            "features of training pictures",
-            false,
-            |picture| {
-                for (trunk, teaching) in teachings.iter_mut().enumerate() {
-                    teaching.meet(picture, trunk);
+        let mut progress = Progress::new("linear probes", linear.epochs as u64, 0);
+        let stop = StopFlag::on_signals()?;
+        for _ in 0..linear.epochs {
+            if stop.raised() {
+                return Err(evaluation_failed(EngineError::Stopped.into()));
+            }
+            let shown = store.each(|label, trunks| {
+                for (teaching, features) in teachings.iter_mut().zip(trunks) {
+                    teaching.teach(label, features);
                 }
-            },
-        )?;
-        teachings.iter_mut().for_each(Teaching::end_of_meeting);
-        for epoch in 1..=linear.epochs {
-            let label = format!("linear probes, pass {epoch} of {}", linear.epochs);
-            self.pass(train, epoch as u64, &label, false, |picture| {
-                for (trunk, teaching) in teachings.iter_mut().enumerate() {
-                    teaching.teach(picture, trunk);
-                }
-            })?;
-            teachings.iter_mut().for_each(Teaching::end_of_pass);
+            });
+            shown.map_err(anyhow::Error::from)?;
+            teachings.iter_mut().for_each(Teaching::end_epoch);
+            progress.step(store.pictures(), String::new);
         }
         let mut taught = Vec::new();
         for (teaching, study) in teachings.iter_mut().zip(studies) {

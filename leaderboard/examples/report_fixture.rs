@@ -11,7 +11,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let page = std::env::args_os().nth(1).map(PathBuf::from);
     let page = page.ok_or("usage: report_fixture PAGE.html")?;
     let pictures = tempfile::tempdir()?;
-    let html = deepmim_leaderboard::html(&fixture::board(pictures.path()))?;
+    let mut board = fixture::board(pictures.path());
+    board.analyses.push(fixture::analysis());
+    let html = deepmim_leaderboard::html(&board)?;
     std::fs::write(&page, &html)?;
     println!("{}: {} bytes", page.display(), html.len());
     Ok(())

@@ -5,8 +5,10 @@ mod fixture;
 
 use std::path::Path;
 
-use deepmim_leaderboard::{Board, Kind, Score, SystemScores, html};
-use fixture::{SYSTEMS, board};
+use deepmim_leaderboard::{
+    Board, Kind, LayerAnalysis, Score, SystemScores, html, layer_plots, layers_csv, table,
+};
+use fixture::{SYSTEMS, analysis, board};
 
 fn page(change: impl FnOnce(&mut Board, &Path)) -> String {
     let folder = tempfile::tempdir().expect("a folder");
@@ -338,4 +340,81 @@ fn a_board_always_makes_the_same_page() {
     let folder = tempfile::tempdir().expect("a folder");
     let board = board(folder.path());
     assert_eq!(html(&board).expect("a page"), html(&board).expect("a page"));
+}
+
+/// An analysis of layers is a section of a leaderboard's page, or a page alone; what is not defined stays grey.
+#[test]
+fn layers_have_a_section_with_tables_plots_and_definitions() {
+    let page = page(|board, _| board.analyses.push(analysis()));
+    assert_eq!(count(&page, "<section id=\"layers-1\""), 1);
+    assert_eq!(count(&page, "href=\"#layers-1\""), 1);
+    for part in [
+        "Linear probe, top-1 %",
+        "k-NN of layer 2 during pre-training",
+        "CKA of MAE &#60;b&#62; and DeepMIM",
+        "Attention distance of the heads of DeepMIM",
+        "Definitions",
+        "runs/3/model.safetensors",
+        "fill=\"#DDDDDE\"",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!words(&page).contains("NaN") && !page.contains("MAE <b>"));
+
+    let alone = html(&Board::of_analysis("Layers".into(), analysis())).expect("a page");
+    assert_well_formed(&alone);
+    assert!(!alone.contains("id=\"leaderboard\"") && !alone.contains("paired bootstrap"));
+
+    let plots = layer_plots(&analysis()).expect("plots");
+    assert_eq!(plots.len(), 3 + 1 + 2 + 3 + 2);
+    for (name, plot) in &plots {
+        assert!(
+            name.ends_with(".svg") && !name.contains(['<', ' ', '/']),
+            "{name}"
+        );
+        assert_well_formed(plot);
+        assert!(plot.contains("xmlns=\"http://www.w3.org/2000/svg\""));
+    }
+}
+
+/// What is written is read again, and says the same in every form.
+#[test]
+fn an_analysis_is_kept_and_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let found = analysis();
+    assert!(
+        LayerAnalysis::read(folder.path())
+            .expect("nothing")
+            .is_none()
+    );
+    found.write(folder.path()).expect("written");
+    let again = LayerAnalysis::read(folder.path())
+        .expect("sound")
+        .expect("there");
+    assert_eq!(again, found);
+    // Between systems CKA is the mean over pairs of checkpoints, within one that of each with itself.
+    let between = found
+        .similarity("MAE <b>", "DeepMIM")
+        .expect("both are there");
+    assert!((between[0][0] - (0.5 + 0.1 * 3.0)).abs() < 1e-12);
+    let within = found.similarity("DeepMIM", "DeepMIM").expect("there");
+    assert!((within[0][0] - (0.5 + 0.1 * 5.0)).abs() < 1e-12 && within[0][1].is_nan());
+    let text = table(&Board::of_analysis(String::new(), again));
+    assert!(
+        text.contains("Effective rank") && text.contains("shallower half"),
+        "{text}"
+    );
+    // Ranks are 1 to 4, one more for each checkpoint: 3 and 5 over all layers.
+    let csv = layers_csv(&found).expect("CSV");
+    assert!(csv.contains("DeepMIM,,rank,all,5,"), "{csv}");
+    assert!(csv.contains("DeepMIM,MAE <b>,rank,all,2,"), "{csv}");
+
+    std::fs::write(folder.path().join("analysis.json"), "{").expect("damaged");
+    let error = LayerAnalysis::read(folder.path())
+        .expect_err("damaged")
+        .to_string();
+    assert!(
+        error.contains("analysis.json") && error.contains("damaged"),
+        "{error}"
+    );
 }

@@ -61,6 +61,8 @@ pub struct Checkpoint {
     pub sha256: String,
 }
 
+/// How far apart systems stand on a layer's place of an axis, in layers.
+const BESIDE: f64 = 0.14;
 /// What is read off the layers.
 const READ_OFF: [LayerMeasure; 3] = [LayerMeasure::Linear, LayerMeasure::Knn, LayerMeasure::Rank];
 /// What their heads do.
@@ -207,25 +209,27 @@ fn over_layers(
         scores.sort_by_key(|score| score.layers);
         scores
     };
-    let layer = |score: &LayerScore| match score.layers {
-        LayerSet::One(layer) => layer as f64,
+    // Side by side, so that one system's interval does not hide another's.
+    let middle = (analysis.systems.len() as f64 - 1.0) / 2.0;
+    let layer = |place: usize, score: &LayerScore| match score.layers {
+        LayerSet::One(layer) => layer as f64 + BESIDE * (place as f64 - middle),
         _ => f64::NAN,
     };
-    let lines: Vec<Line> = (analysis.systems.iter())
-        .map(|system| (system, of(system)))
-        .filter(|(_, scores)| !scores.is_empty())
-        .map(|(system, scores)| Line {
+    let lines: Vec<Line> = (analysis.systems.iter().enumerate())
+        .map(|(place, system)| (place, system, of(system)))
+        .filter(|(_, _, scores)| !scores.is_empty())
+        .map(|(place, system, scores)| Line {
             series: legend.series(system),
             pen: Pen::Solid,
             points: scores
                 .iter()
-                .map(|score| [layer(score), score.value])
+                .map(|score| [layer(place, score), score.value])
                 .collect(),
             intervals: scores
                 .iter()
                 .filter_map(|score| {
                     let [low, high] = score.interval?;
-                    Some([layer(score), low, high])
+                    Some([layer(place, score), low, high])
                 })
                 .collect(),
         })
@@ -237,7 +241,7 @@ fn over_layers(
     let svg = plots::lines(&LinePlot {
         label: &format!("{title} over layers."),
         x_title: "layer",
-        y_title: measure.title(),
+        y_title: measure.unit(),
         x: None,
         y: None,
         lines: &lines,

@@ -67,6 +67,17 @@ impl LayerMeasure {
         }
     }
 
+    /// Its unit, beside the axis of a plot.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Linear | Self::Knn | Self::KnnInTraining => "top-1 %",
+            Self::Rank => "directions",
+            Self::Distance => "pixels",
+            Self::Entropy | Self::HeadDivergence => "nats",
+            Self::HeadCosine => "cosine",
+        }
+    }
+
     /// Decimals in tables.
     pub fn decimals(self) -> usize {
         match self {

@@ -4,8 +4,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use deepmim_leaderboard::{
-    Answer, Board, ClassScores, Curve, Example, Gap, Kind, Metric, PrecisionRecall, PublishedRow,
-    RunFacts, Score, SystemScores, TaskBoard,
+    AnalysedCheckpoint, Answer, Board, CheckpointFindings, ClassScores, Curve, Example, Gap,
+    HeadMeasures, Kind, LayerAnalysis, LayerMeasure, Measured, Metric, PrecisionRecall,
+    PublishedRow, RunFacts, Score, Setting, Similarity, SystemScores, TaskBoard, TrainingCurve,
+    Values, Weights,
 };
 
 pub const SYSTEMS: [&str; 3] = ["random start", "MAE ViT-B, 1600 epochs", "DeepMIM ViT-B"];
@@ -383,4 +385,98 @@ fn pretraining(folder: &Path, system: usize) -> RunFacts {
             })
             .collect(),
     }
+}
+
+/// Two systems of two trainings each, with everything that an analysis can hold.
+pub fn analysis() -> LayerAnalysis {
+    let layers = 4;
+    let found = |place: usize| {
+        let plus = place as f64;
+        let right = |layer: usize| -> Vec<f64> {
+            (0..40)
+                .map(|picture| {
+                    if (picture * 7 + place) % 10 < 3 + layer {
+                        100.0
+                    } else {
+                        0.0
+                    }
+                })
+                .collect()
+        };
+        let of_pictures = |measure| Measured {
+            measure,
+            values: Values::OfPictures((0..layers).map(right).collect()),
+        };
+        let of_layers = |measure| Measured {
+            measure,
+            values: Values::OfLayers(
+                (1..=layers)
+                    .map(|layer| (layer, layer as f64 + plus))
+                    .collect(),
+            ),
+        };
+        let matrix = |rows: usize, columns: usize| {
+            let row = |row: usize| {
+                (0..columns)
+                    .map(|column| 0.1 * (row + column) as f64)
+                    .collect()
+            };
+            (0..rows).map(row).collect::<Vec<Vec<f64>>>()
+        };
+        CheckpointFindings {
+            checkpoint: AnalysedCheckpoint {
+                system: ["MAE <b>", "DeepMIM"][place / 2].into(),
+                weights: Weights {
+                    file: format!("runs/{place}/model.safetensors").into(),
+                    dialect: "native".into(),
+                    sha256: "ab".repeat(32),
+                    run: None,
+                },
+                layers,
+                heads: 2,
+                width: 8,
+                measures: Vec::new(),
+                attention: Some(HeadMeasures {
+                    distance: matrix(layers, 2),
+                    entropy: matrix(layers, 2),
+                    head_divergence: matrix(layers, 4),
+                    head_cosine: matrix(layers, 4),
+                    layer_divergence: matrix(layers, layers),
+                    layer_cosine: matrix(layers, layers),
+                }),
+                probe_rates: vec![0.1; layers],
+                training: vec![TrainingCurve {
+                    layer: 2,
+                    points: vec![[1.0, 20.0 + plus], [2.0, 30.0 + plus]],
+                }],
+            },
+            measured: vec![
+                of_pictures(LayerMeasure::Linear),
+                of_pictures(LayerMeasure::HeadDivergence),
+                of_layers(LayerMeasure::Rank),
+            ],
+        }
+    };
+    let similar = |first: usize, second: usize| Similarity {
+        first,
+        second,
+        values: vec![
+            vec![
+                Some(0.5 + 0.1 * (first + second) as f64),
+                None,
+                Some(1.0),
+                Some(0.2)
+            ];
+            layers
+        ],
+    };
+    let pairs = (0..4).flat_map(|first| (first..4).map(move |second| similar(first, second)));
+    let setting = Setting {
+        data: "CIFAR-10, 10 classes, 32 px".into(),
+        pictures: 40,
+        teaching: 100,
+        recipe: "task = \"analyze\"\n".into(),
+        ..Setting::default()
+    };
+    LayerAnalysis::new(setting, (0..4).map(found).collect(), pairs.collect())
 }

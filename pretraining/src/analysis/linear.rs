@@ -35,7 +35,7 @@ impl Default for LinearConfig {
         Self {
             epochs: 10,
             batch_size: 256,
-            rates: vec![0.003, 0.01, 0.03, 0.1, 0.3],
+            rates: vec![0.03, 0.1, 0.3, 1.0, 3.0],
             held_out: 2000,
         }
     }

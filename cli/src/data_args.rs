@@ -45,6 +45,9 @@ pub struct TokensArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub recipe: RecipeArgs,
+    /// Replace tokens that are there
+    #[arg(long)]
+    pub overwrite: bool,
     /// Patches that the words are learnt from, at most
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     pub patches: usize,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
-use data::{Dataset, PictureData, TokenConfig, write_tokens};
+use data::{Dataset, PictureData, TOKENS, TokenConfig, write_tokens};
 use deepmim_cli::{Failure, RecipeText, TokensArgs, print_text};
 use indicatif::ProgressBar;
 use serde::Deserialize;
@@ -61,6 +61,14 @@ pub fn run(args: &TokensArgs, bar: &ProgressBar) -> Result<(), Failure> {
         seed: args.seed,
     };
     check(&name.to_string(), &data, &config)?;
+    let there = target.folder.join(TOKENS);
+    if there.exists() && !args.overwrite {
+        return Err(anyhow::anyhow!(
+            "{} is there already: give the recipe another model.target.folder, or replace it with --overwrite",
+            there.display()
+        )
+        .into());
+    }
     let set = data.open_in_order().map_err(anyhow::Error::from)?;
     bar.set_length(2 * set.dataset.len() as u64);
     let made = write_tokens(&set, &config, &target.folder, &mut |done| {

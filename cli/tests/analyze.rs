@@ -160,6 +160,15 @@ fn runs_are_set_beside_each_other() {
         assert_eq!(shared[part], found[part], "{part}");
     }
 
+    // Nothing is taken for what nobody said, and nobody's folder is cleared.
+    let message = fails(at, 1, &["analyze", "mae0", "mae0"]);
+    assert!(message.contains("write NAME=mae0"), "{message}");
+    let message = fails(at, 1, &["analyze", "mae0", "--out", "mae1"]);
+    assert!(message.contains("a run's folder"), "{message}");
+    std::fs::create_dir_all(at.join("mine/plots")).unwrap();
+    let message = fails(at, 1, &["analyze", "mae0", "--out", "mine"]);
+    assert!(message.contains("not of an analysis"), "{message}");
+
     // Beside a leaderboard the analysis is a section of the page.
     let finetune = smoke("finetune.toml");
     run(
@@ -222,6 +231,7 @@ fn trunks_of_other_projects_are_looked_into() {
         ("CLIP", "clip_visual_half.pt", "clip"),
         ("DINO", "dino_full.pth", "dino"),
         ("supervised", "timm_bare.pth", "timm"),
+        ("MAE", "mae_pretrain.pth", "mae"),
     ] {
         let path = golden.join(file);
         recipe += &format!(
@@ -230,15 +240,7 @@ fn trunks_of_other_projects_are_looked_into() {
         );
     }
     std::fs::write(at.join("trunks.toml"), recipe).unwrap();
-    let mae = format!("MAE={}", golden.join("mae_pretrain.pth").display());
-    let base = [
-        "analyze",
-        "--config",
-        "trunks.toml",
-        &mae,
-        "--dialect",
-        "mae",
-    ];
+    let base = ["analyze", "--config", "trunks.toml"];
     run(at, &[&base[..], &QUICK].concat());
     let found = record(&at.join("analysis"));
     assert_eq!(
@@ -331,4 +333,19 @@ fn trunks_of_other_projects_are_looked_into() {
         let message = fails(at, 1, &arguments);
         assert!(message.contains(wanted), "{arguments:?}: {message}");
     }
+    // A file does not tell its heads, where its width is nobody's.
+    let mae = golden.join("mae_pretrain.pth").display().to_string();
+    let asked = [
+        "analyze",
+        "--config",
+        "trunks.toml",
+        &mae,
+        "--dialect",
+        "mae",
+    ];
+    let message = fails(at, 1, &asked);
+    assert!(
+        message.contains("width 8") && message.contains("heads"),
+        "{message}"
+    );
 }

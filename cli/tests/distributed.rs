@@ -409,7 +409,10 @@ fn what_cannot_be_shared_is_one_sentence() {
     );
     assert!(missing.contains("nowhere"), "{missing}");
     let other = launch("2", &["data", "check"]);
-    assert!(other.contains("pretrain, finetune, eval or analyze"), "{other}");
+    assert!(
+        other.contains("pretrain, finetune, eval or analyze"),
+        "{other}"
+    );
     let none = launch("0", &train);
     assert!(none.contains("at least one"), "{none}");
     assert!(!at.join("run").exists());

@@ -122,7 +122,8 @@ fn tokens_are_made_for_a_recipe() {
     );
     let file = || std::fs::read(at.join("made/tokens.safetensors")).unwrap();
     let first = file();
-    run(at, &make);
+    assert!(fails(at, 1, &make).contains("--overwrite"));
+    run(at, &[&make[..], &["--overwrite"]].concat());
     assert!(file() == first);
     let train = ["--out", "told", "--set", "trainer.epochs=1"];
     run(
@@ -135,11 +136,13 @@ fn tokens_are_made_for_a_recipe() {
         (HOG, "model.target.kind is not \"tokens\""),
         (MANY, "5000 words cannot be learnt from 768 patches"),
     ] {
-        let message = fails(
-            at,
-            1,
-            &[&["data", "tokens", &recipe], &asked(target)[..]].concat(),
-        );
+        let arguments = [
+            &["data", "tokens", &recipe],
+            &asked(target)[..],
+            &["--overwrite"],
+        ]
+        .concat();
+        let message = fails(at, 1, &arguments);
         assert!(message.contains(wanted), "{message}");
     }
     let moving = ["data", "tokens", &recipe, "--data", "data", "--set", TOKENS];

@@ -96,7 +96,7 @@ impl AnalysisData {
         )
     }
 
-    /// Opens the pictures that teach, `shard` of them, in another order every epoch.
+    /// Opens the pictures that teach, `shard` of them, in a random order.
     ///
     /// # Errors
     /// As [`AnalysisData::open_val`].

@@ -67,6 +67,6 @@ pub use segmentation::{
     segmentation_views, synth_segmentation, write_label_png, write_palette_png,
 };
 pub use synth::{PictureFormat, SynthClassificationConfig, SynthSummary, synth_classification};
-pub use tokens::{PatchWords, TOKEN_NAMES, TOKENS, TokenConfig, Tokenized, write_tokens};
+pub use tokens::{TOKEN_NAMES, TOKENS, TokenConfig, Tokenized, write_tokens};
 pub use transform::Transform;
 pub use transform_config::{EvalTransformConfig, TrainCrop, TrainTransformConfig};

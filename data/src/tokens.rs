@@ -39,7 +39,7 @@ pub struct TokenConfig {
 
 /// Words, each a patch's numbers.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PatchWords {
+struct PatchWords {
     width: usize,
     words: Vec<f32>,
 }
@@ -62,7 +62,7 @@ impl PatchWords {
     ///
     /// # Panics
     /// Where there are fewer patches than words.
-    pub fn learn(patches: &[f32], width: usize, config: &TokenConfig) -> Self {
+    fn learn(patches: &[f32], width: usize, config: &TokenConfig) -> Self {
         let count = patches.len() / width;
         assert!(
             count >= config.vocabulary,
@@ -145,7 +145,9 @@ pub fn write_tokens(
         let patches = patches_of(image, size, config.patch);
         let width = 3 * config.patch * config.patch;
         patches_each = patches.len() / width;
-        let kept = config.patches.div_ceil(pictures).min(patches_each);
+        // Whole numbers whose sum is `config.patches`, one picture's part after the other's.
+        let share = |upto: usize| upto * config.patches / pictures;
+        let kept = (share(done + 1) - share(done)).min(patches_each);
         let mut random = ChaCha8Rng::seed_from_u64(config.seed ^ hash(name));
         for at in sample(&mut random, patches_each, kept) {
             learnt.extend_from_slice(&patches[at * width..(at + 1) * width]);

@@ -6,9 +6,10 @@ mod fixture;
 use std::path::Path;
 
 use deepmim_leaderboard::{
-    Board, Kind, LayerAnalysis, Score, SystemScores, html, layer_plots, layers_csv, table,
+    Board, Kind, LayerAnalysis, LayerMeasure, Score, SystemScores, TrainingCurve, html,
+    layer_plots, layers_csv, table,
 };
-use fixture::{SYSTEMS, analysis, board};
+use fixture::{SYSTEMS, analysis, analysis_of_trainings, board};
 
 fn page(change: impl FnOnce(&mut Board, &Path)) -> String {
     let folder = tempfile::tempdir().expect("a folder");
@@ -417,4 +418,33 @@ fn an_analysis_is_kept_and_told() {
         error.contains("analysis.json") && error.contains("damaged"),
         "{error}"
     );
+}
+
+/// Only layers and epochs that all trainings logged are averaged.
+#[test]
+fn trainings_are_compared_where_all_of_them_were_looked_at() {
+    let curve = |layer: usize, points: &[[f64; 2]]| TrainingCurve {
+        layer,
+        points: points.to_vec(),
+    };
+    let analysis = analysis_of_trainings([
+        vec![curve(4, &[[1.0, 10.0], [2.0, 20.0], [3.0, 90.0]])],
+        vec![
+            curve(2, &[[1.0, 70.0], [2.0, 70.0]]),
+            curve(4, &[[1.0, 14.0], [2.0, 26.0]]),
+        ],
+        vec![curve(4, &[[2.0, 30.0], [3.0, 1.0], [1.0, 12.0]])],
+        vec![],
+    ]);
+    let of = |place: usize| {
+        let measures = &analysis.checkpoints[place].measures;
+        let found = measures
+            .iter()
+            .find(|one| one.measure == LayerMeasure::KnnInTraining);
+        found.map(|one| one.values.clone())
+    };
+    assert_eq!(of(0), Some(vec![(4, 15.0)]));
+    assert_eq!(of(1), Some(vec![(4, 20.0)]));
+    assert_eq!(of(2), Some(vec![(4, 21.0)]));
+    assert_eq!(of(3), None);
 }

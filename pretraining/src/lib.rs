@@ -15,9 +15,9 @@ mod target_config;
 mod task;
 
 pub use analysis::{
-    AttentionMeasures, AttentionProfile, Cka, FeatureStore, LayerPairs, LinearConfig, LinearProbes,
-    Neighbours, Observation, ObserveTask, Pool, Study, Subject, Teaching, TrunkObservation,
-    attention_measures, effective_rank,
+    AttentionMeasures, AttentionProfile, Cka, FeatureStore, LinearConfig, LinearProbes, Neighbours,
+    Observation, ObserveTask, Pool, Study, Subject, Teaching, TrunkObservation, attention_measures,
+    effective_rank,
 };
 pub use config::{DecoderConfig, PretrainConfig};
 pub use error::PretrainError;

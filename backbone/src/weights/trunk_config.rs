@@ -9,16 +9,14 @@ use crate::config::{Activation, Position, RelativeBias, VitConfig, VitPreset};
 
 /// Epsilon of CLIP's norms, PyTorch's default.
 const CLIP_EPSILON: f64 = 1e-5;
-/// Width of a head in every published size but ViT-H.
-const HEAD: i64 = 64;
 
 impl VitConfig {
     /// The trunk under native names in `state`, for pictures of `image_size` pixels. Shapes and names tell all of
     /// it but three things: `dialect` tells the non-linearity and the norms' epsilon (CLIP's own, else timm's), and
-    /// heads are `heads`, else as in the published size of this width, else 64 wide.
+    /// heads are `heads`, else as in the published size of this width.
     ///
     /// # Errors
-    /// [`WeightsError::NoTrunk`] where there is no trunk, or one with windows.
+    /// [`WeightsError::NoTrunk`] where there is no trunk, one with windows, or one of an unknown width without `heads`.
     pub fn of_state(
         state: &StateDict,
         dialect: Dialect,
@@ -59,7 +57,14 @@ impl VitConfig {
             channels,
             width,
             depth,
-            heads: heads.unwrap_or_else(|| published_heads(width)),
+            heads: match heads.or_else(|| published_heads(width)) {
+                Some(heads) => heads,
+                None => {
+                    return Err(none(format!(
+                        "a trunk of width {width} is none of the published ones, so its number of attention heads must be told"
+                    )));
+                }
+            },
             mlp_ratio: hidden as f64 / width as f64,
             qkv_bias: has("blocks.0.attn.qkv.bias"),
             patch_bias: has("patch_embed.proj.bias"),
@@ -92,11 +97,18 @@ impl VitConfig {
     }
 }
 
-fn published_heads(width: i64) -> i64 {
-    match VitPreset::Huge.dimensions() {
-        (huge, _, heads) if width == huge => heads,
-        _ => (width / HEAD).max(1),
-    }
+fn published_heads(width: i64) -> Option<i64> {
+    [
+        VitPreset::Tiny,
+        VitPreset::Small,
+        VitPreset::Base,
+        VitPreset::Large,
+        VitPreset::Huge,
+    ]
+    .into_iter()
+    .map(VitPreset::dimensions)
+    .find(|(known, _, _)| *known == width)
+    .map(|(_, _, heads)| heads)
 }
 
 #[cfg(test)]
@@ -134,8 +146,8 @@ mod tests {
             ..timm
         };
         assert_eq!(found(&clip, Dialect::Clip).unwrap(), clip);
-        assert_eq!(published_heads(1280), 16, "ViT-H has heads of 80");
-        assert_eq!(published_heads(96), 1);
+        assert_eq!(published_heads(1280), Some(16), "ViT-H has heads of 80");
+        assert_eq!(published_heads(96), None);
     }
 
     #[test]

@@ -20,6 +20,8 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// Commands that several processes can share.
 const SHARED: [&str; 4] = ["pretrain", "finetune", "eval", "analyze"];
+/// Those that go on where they stopped; the others start again.
+const RESUMED: [&str; 2] = ["pretrain", "finetune"];
 
 /// Starts the processes, waits for them, and starts them again where they may be.
 pub fn run(args: &LaunchArgs) -> Result<(), Failure> {
@@ -117,7 +119,7 @@ fn resumed(command: &[OsString], word: &str) -> Vec<OsString> {
         .filter(|argument| *argument != "--overwrite")
         .cloned()
         .collect();
-    if word != "eval" && !command.iter().any(|argument| argument == "--resume") {
+    if RESUMED.contains(&word) && !command.iter().any(|argument| argument == "--resume") {
         command.push("--resume".into());
     }
     command

@@ -123,7 +123,7 @@ impl Section {
 /// A plot could not be drawn.
 pub fn layer_plots(analysis: &LayerAnalysis) -> Result<Vec<(String, String)>, HtmlError> {
     let legend = Legend::of(analysis.systems.iter())?;
-    let mut files = Vec::new();
+    let mut files: Vec<(String, String)> = Vec::new();
     for group in groups(analysis, &legend)? {
         for plot in group.plots {
             let name: String = plot
@@ -136,7 +136,16 @@ pub fn layer_plots(analysis: &LayerAnalysis) -> Result<Vec<(String, String)>, Ht
                 .collect();
             let name = name.split_whitespace().collect::<Vec<_>>().join("_");
             let document = plots::document(&plot.title, &group.keys, &plot.svg);
-            files.push((format!("{name}.svg"), document));
+            let taken = |name: &str| files.iter().any(|(other, _)| other == name);
+            let mut file = format!("{name}.svg");
+            // Names of systems may differ in what no file name keeps.
+            for number in 2.. {
+                if !taken(&file) {
+                    break;
+                }
+                file = format!("{name}_{number}.svg");
+            }
+            files.push((file, document));
         }
     }
     Ok(files)
@@ -164,7 +173,7 @@ fn groups(analysis: &LayerAnalysis, legend: &Legend) -> Result<Vec<Group>, HtmlE
     let all = [
         Group {
             title: "What is read off each layer",
-            hint: "Bars are 95 % intervals. The last layer comes after the trunk's final norm.",
+            hint: "Bars are 95 % intervals. The last layer comes after the trunk's final norm, where it has one.",
             keys: keys.clone(),
             plots: lines(&READ_OFF)?,
         },

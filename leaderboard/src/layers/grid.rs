@@ -85,10 +85,7 @@ pub(crate) fn explanation(analysis: &LayerAnalysis) -> String {
 pub(crate) fn verdict(gap: &LayerScore) -> &'static str {
     match gap.interval {
         None => "not tested",
-        Some([low, high]) if low > 0.0 => match high.is_finite() {
-            true => "higher",
-            false => "not tested",
-        },
+        Some([low, _]) if low > 0.0 => "higher",
         Some([_, high]) if high < 0.0 => "lower",
         Some(_) => "not significant",
     }
@@ -115,7 +112,7 @@ pub(crate) fn find<'a>(
         .find(|score| (score.measure, score.layers) == (measure, set) && score.system == system)
 }
 
-/// What the tables show: every measure over all layers and the shallower half, and of accuracies the last one.
+/// What the tables show: every measure over all layers, the shallower half, and the last layer of the deepest trunk.
 fn lines(analysis: &LayerAnalysis) -> Vec<(LayerMeasure, LayerSet)> {
     let deepest = analysis.checkpoints.iter().map(|one| one.layers).max();
     let last = LayerSet::One(deepest.unwrap_or(0));

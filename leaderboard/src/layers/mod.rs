@@ -30,9 +30,9 @@ pub const ANALYSIS_FILE: &str = "analysis.json";
 pub struct LayerAnalysis {
     /// The pictures in a few words.
     pub data: String,
-    /// Pictures that were looked at, and those of known class among them.
+    /// Pictures that were looked at.
     pub pictures: usize,
-    /// Pictures that taught the probes.
+    /// Training pictures, which voted and taught probes where anything was probed.
     pub teaching: usize,
     /// The resolved recipe, TOML.
     pub recipe: String,
@@ -185,8 +185,9 @@ impl LayerAnalysis {
         cka: Vec<Similarity>,
     ) -> Self {
         let mut systems: Vec<String> = Vec::new();
+        let logged = Logged::by_all(&findings);
         for found in &mut findings {
-            found.add_training();
+            found.add_training(&logged);
             found.checkpoint.measures = found.measured.iter().map(Measured::by_layer).collect();
             if !systems.contains(&found.checkpoint.system) {
                 systems.push(found.checkpoint.system.clone());
@@ -273,13 +274,16 @@ impl AnalysedCheckpoint {
 }
 
 impl CheckpointFindings {
-    /// The mean over a training's epochs of what it logged.
-    fn add_training(&mut self) {
+    /// The mean over epochs of what a training logged, of layers and epochs that all trainings logged: others would
+    /// not be compared like with like.
+    fn add_training(&mut self, logged: &Logged) {
         let values: Vec<(usize, f64)> = (self.checkpoint.training.iter())
-            .filter(|curve| !curve.points.is_empty())
-            .map(|curve| {
-                let sum: f64 = curve.points.iter().map(|point| point[1]).sum();
-                (curve.layer, sum / curve.points.len() as f64)
+            .filter(|curve| logged.layers.contains(&curve.layer))
+            .filter_map(|curve| {
+                let common = curve.points.iter().filter(|point| logged.holds(point[0]));
+                let values: Vec<f64> = common.map(|point| point[1]).collect();
+                let count = values.len();
+                (count > 0).then(|| (curve.layer, values.iter().sum::<f64>() / count as f64))
             })
             .collect();
         if !values.is_empty() {
@@ -288,6 +292,44 @@ impl CheckpointFindings {
                 values: Values::OfLayers(values),
             });
         }
+    }
+}
+
+/// What all trainings that logged nearest neighbours logged.
+struct Logged {
+    layers: Vec<usize>,
+    epochs: Vec<f64>,
+}
+
+impl Logged {
+    fn by_all(findings: &[CheckpointFindings]) -> Self {
+        let trainings: Vec<&Vec<TrainingCurve>> = (findings.iter())
+            .map(|found| &found.checkpoint.training)
+            .filter(|training| !training.is_empty())
+            .collect();
+        let of = |training: &[TrainingCurve]| training.iter().map(|curve| curve.layer).collect();
+        let mut layers: Vec<usize> = trainings.first().map_or_else(Vec::new, |first| of(first));
+        layers.retain(|layer| {
+            let logged =
+                |training: &&Vec<TrainingCurve>| training.iter().any(|curve| curve.layer == *layer);
+            trainings.iter().all(logged)
+        });
+        let curves = || {
+            let all = trainings.iter().flat_map(|training| training.iter());
+            all.filter(|curve| layers.contains(&curve.layer))
+        };
+        let first = curves().next();
+        let mut epochs: Vec<f64> = first.map_or_else(Vec::new, |first| {
+            first.points.iter().map(|point| point[0]).collect()
+        });
+        epochs.retain(|epoch| {
+            curves().all(|curve| curve.points.iter().any(|point| point[0] == *epoch))
+        });
+        Self { layers, epochs }
+    }
+
+    fn holds(&self, epoch: f64) -> bool {
+        self.epochs.contains(&epoch)
     }
 }
 

@@ -389,6 +389,18 @@ fn pretraining(folder: &Path, system: usize) -> RunFacts {
 
 /// Two systems of two trainings each, with everything that an analysis can hold.
 pub fn analysis() -> LayerAnalysis {
+    let logged = |place: usize| {
+        let plus = place as f64;
+        vec![TrainingCurve {
+            layer: 2,
+            points: vec![[1.0, 20.0 + plus], [2.0, 30.0 + plus]],
+        }]
+    };
+    analysis_of_trainings([0, 1, 2, 3].map(logged))
+}
+
+/// The same with other logs of the four trainings.
+pub fn analysis_of_trainings(logs: [Vec<TrainingCurve>; 4]) -> LayerAnalysis {
     let layers = 4;
     let found = |place: usize| {
         let plus = place as f64;
@@ -445,10 +457,7 @@ pub fn analysis() -> LayerAnalysis {
                     layer_cosine: matrix(layers, layers),
                 }),
                 probe_rates: vec![0.1; layers],
-                training: vec![TrainingCurve {
-                    layer: 2,
-                    points: vec![[1.0, 20.0 + plus], [2.0, 30.0 + plus]],
-                }],
+                training: logs[place].clone(),
             },
             measured: vec![
                 of_pictures(LayerMeasure::Linear),

@@ -8,8 +8,8 @@
 //! - **entropy** in nats, `-Σ p ln p`, and **divergence** of two heads, the Kullback-Leibler divergence
 //!   `Σ p ln (p / q)`: Xie et al., "Revealing the Dark Secrets of Masked Image Modeling" (arXiv 2205.13543),
 //!   section 3;
-//! - **cosine** `p q / (|p| |q|)` of two heads of a layer, or of one head's place in two layers: Zhou et al.,
-//!   "DeepViT" (arXiv 2103.11886), section 3.2. The divergence of two layers is that of their maps averaged over
+//! - **cosine** `p q / (|p| |q|)` of two heads of a layer, or of one head's place in two layers: after Zhou et al.,
+//!   "DeepViT" (arXiv 2103.11886), section 3.2, who take the columns of maps where rows are taken here. The divergence of two layers is that of their maps averaged over
 //!   heads, since heads of different layers do not correspond.
 //!
 //! Each is averaged over the queries of a picture. Parity: `analysis` (numpy and torch), relative 1e-4.
@@ -50,16 +50,18 @@ pub fn attention_measures(
     let mut sums: [Vec<Tensor>; 4] = Default::default();
     let (mut mean_maps, mut directions) = (Vec::new(), Vec::new());
     for map in maps {
-        let rows = among_patches(map); // [B, heads, N, N]
+        // In float64 autocast leaves the products below alone, and differences of sums keep their digits.
+        let rows = among_patches(map).to_kind(Kind::Double); // [B, heads, N, N]
         let logs = rows.clamp_min(LEAST).log();
         let queries = rows.size()[2] as f64;
-        let directed = &rows / rows.norm_scalaropt_dim(2.0, [-1i64].as_slice(), true);
+        let lengths = rows.norm_scalaropt_dim(2.0, [-1i64].as_slice(), true);
+        let directed = &rows / lengths.clamp_min(f64::MIN_POSITIVE);
         let flat = |x: &Tensor| x.flatten(2, 3); // [B, heads, N * N]
         let cross = flat(&rows).matmul(&flat(&logs).transpose(1, 2)) / queries; // Σ p_h ln p_g
         let own = cross.diagonal(0, 1, 2).unsqueeze(-1); // [B, heads, 1]
         let cosine = flat(&directed).matmul(&flat(&directed).transpose(1, 2)) / queries;
         let last_two = [-1i64, -2];
-        let far = (&rows * &distances).sum_dim_intlist(last_two.as_slice(), false, Kind::Float);
+        let far = (&rows * &distances).sum_dim_intlist(last_two.as_slice(), false, Kind::Double);
         for (list, values) in
             sums.iter_mut()
                 .zip([far / queries, -own.squeeze_dim(-1), &own - &cross, cosine])
@@ -67,7 +69,7 @@ pub fn attention_measures(
             list.push(values);
         }
         mean_maps.push(
-            rows.mean_dim([1i64].as_slice(), false, Kind::Float)
+            rows.mean_dim([1i64].as_slice(), false, Kind::Double)
                 .flatten(1, 2),
         );
         directions.push(directed.flatten(1, 3));

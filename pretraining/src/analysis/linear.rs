@@ -3,7 +3,8 @@
 //!
 //! Source of the protocol: Caron et al., DINO (arXiv 2104.14294) and Oquab et al., DINOv2 (arXiv 2304.07193,
 //! appendix B.3): SGD with momentum 0.9, a cosine schedule, no weight decay, several learning rates side by side of
-//! which each layer keeps the best. Here the best is told by held-out training pictures, not by the validation set.
+//! which each layer keeps the best. Here the best is told by held-out training pictures, not by the validation set, and
+//! every epoch goes through the pictures in the same random order.
 //! Features are standardised channel by channel first, as the normalisation without parameters of MAE's probe does
 //! (arXiv 2111.06377, appendix A.2). Gradients are written out: a softmax classifier needs no autograd.
 
@@ -13,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 const MOMENTUM: f64 = 0.9;
+/// Pictures that are asked about at once: scores are many where classes are.
+const AT_ONCE: i64 = 256;
 /// Added to a channel's variance.
 const EPSILON: f64 = 1e-6;
 
@@ -79,6 +82,11 @@ impl LinearProbes {
         }
     }
 
+    /// Learning rates that are tried.
+    pub fn rates(&self) -> usize {
+        (self.rates.size()[0] / self.classes) as usize
+    }
+
     /// Says how many steps are to come, over which the rates fall to zero.
     pub fn plan(&mut self, steps: u64) {
         self.steps = steps;
@@ -101,13 +109,11 @@ impl LinearProbes {
         ((features - mean) / variance.sqrt()).to_kind(Kind::Float)
     }
 
-    /// Class probabilities `[layers, n, rates, classes]` of standardised features.
-    fn probabilities(&self, x: &Tensor) -> Tensor {
+    /// Scores of classes, `[layers, n, rates, classes]`, of standardised features.
+    fn scores(&self, x: &Tensor) -> Tensor {
         let scores = self.weights[1].baddbmm(x, &self.weights[0], 1.0, 1.0);
         let size = scores.size();
-        scores
-            .view([size[0], size[1], -1, self.classes])
-            .softmax(-1, Kind::Float)
+        scores.view([size[0], size[1], -1, self.classes])
     }
 
     /// One step on features `[layers, n, C]` of classes `[n]`.
@@ -116,7 +122,8 @@ impl LinearProbes {
         let x = self.standardised(features);
         let pictures = x.size()[1];
         let target = labels.one_hot(self.classes).view([1, pictures, 1, -1]);
-        let error = (self.probabilities(&x) - target).flatten(2, 3) / pictures as f64;
+        let said = self.scores(&x).softmax(-1, Kind::Float);
+        let error = (said - target).flatten(2, 3) / pictures as f64;
         let gradients = [
             x.transpose(1, 2).matmul(&error),
             error.sum_dim_intlist([1i64].as_slice(), true, Kind::Float),
@@ -134,8 +141,15 @@ impl LinearProbes {
     /// The class that each probe says, `[layers, rates, n]`, for features `[layers, n, C]`.
     pub fn predict(&self, features: &Tensor) -> Tensor {
         let _no_grad = tch::no_grad_guard();
-        let x = self.standardised(features);
-        self.probabilities(&x).argmax(-1, false).transpose(1, 2)
+        let said: Vec<Tensor> = features
+            .split(AT_ONCE, 1)
+            .iter()
+            .map(|part| {
+                let scores = self.scores(&self.standardised(part));
+                scores.argmax(-1, false).transpose(1, 2)
+            })
+            .collect();
+        Tensor::cat(&said, -1)
     }
 
     /// The place of the rate that is right most often on held-out features `[layers, n, C]` of classes `[n]`, for

@@ -21,4 +21,4 @@ pub use neighbours::Neighbours;
 pub use observe::{Observation, ObserveTask, Pool, Subject, TrunkObservation};
 pub use rank::effective_rank;
 pub use store::FeatureStore;
-pub use study::{AttentionProfile, LayerPairs, Study, Teaching};
+pub use study::{AttentionProfile, Study, Teaching};

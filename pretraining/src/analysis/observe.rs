@@ -12,9 +12,9 @@ use crate::PretrainError;
 use crate::target::recolouring;
 use crate::task::Pictures;
 
-/// Numbers in the maps of attention of all layers that are there at once, at most: 256 MB in float32, of which a few
+/// Numbers in the maps of attention of all layers that are there at once, at most: 128 MB in float32, of which a few
 /// copies are made.
-const MAP_NUMBERS: i64 = 1 << 26;
+const MAP_NUMBERS: i64 = 1 << 25;
 
 /// How a layer's tokens become one feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ const EPSILON: f64 = 1e-7;
 /// The effective rank of features `[n, C]`: `exp` of the entropy of their singular values' shares.
 ///
 /// Source: RankMe (Garrido et al., arXiv 2210.02885, equation 1), which is Roy and Vetterli's effective rank
-/// (EUSIPCO 2007) of features that are not centred. Between 1 and `C`. Parity: `analysis` (numpy), relative 1e-6.
+/// (EUSIPCO 2007) of features that are not centred. Between 1 and the smaller of `n` and `C`. Parity: `analysis` (numpy), relative 1e-6.
 pub fn effective_rank(features: &Tensor) -> f64 {
     let _no_grad = tch::no_grad_guard();
     let x = features.to_device(Device::Cpu).to_kind(Kind::Double);

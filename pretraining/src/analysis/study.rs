@@ -36,9 +36,6 @@ pub struct AttentionProfile {
     of_pictures: [Vec<f64>; 4],
 }
 
-/// Numbers for pairs of layers, `[layers][layers]`.
-pub type LayerPairs = Vec<Vec<f64>>;
-
 impl Study {
     /// Of a trunk of so many layers, heads and channels.
     pub fn new(layers: usize, heads: usize, width: usize) -> Self {
@@ -70,6 +67,11 @@ impl Study {
     /// Layers of the trunk.
     pub fn layers(&self) -> usize {
         self.layers
+    }
+
+    /// Whether all features so far are numbers.
+    pub fn is_finite(&self) -> bool {
+        self.features.iter().all(|number| number.is_finite())
     }
 
     /// Pictures so far.
@@ -168,12 +170,12 @@ impl AttentionProfile {
     }
 
     /// Divergence of the layers' mean maps.
-    pub fn layer_divergence(&self) -> LayerPairs {
+    pub fn layer_divergence(&self) -> Vec<Vec<f64>> {
         self.averages(4, self.layers())
     }
 
     /// Cosine of layers.
-    pub fn layer_cosine(&self) -> LayerPairs {
+    pub fn layer_cosine(&self) -> Vec<Vec<f64>> {
         self.averages(5, self.layers())
     }
 
@@ -294,11 +296,16 @@ impl Teaching {
             .collect()
     }
 
+    /// Pictures that were kept out.
+    pub fn held_out(&self) -> usize {
+        self.held_out.1.len()
+    }
+
     /// Whether the linear probe is right, likewise, and the place of each layer's learning rate, which held-out
-    /// pictures chose.
+    /// pictures chose; the middle one where there are none.
     pub fn probes(&self, study: &Study) -> (Vec<Vec<bool>>, Vec<usize>) {
         let best = match self.held_out.1.is_empty() {
-            true => vec![0; self.layers],
+            true => vec![self.linear.rates() / 2; self.layers],
             false => {
                 let features = stacked(&self.held_out.0, self.layers, self.width);
                 let labels = Tensor::from_slice(&self.held_out.1);
@@ -322,7 +329,7 @@ fn right(said: &Tensor, labels: &[i64]) -> Vec<bool> {
         .collect()
 }
 
-/// The same pictures on every machine and in every order.
+/// The same pictures on every machine; which of them are the first so many depends on their order.
 fn is_held_out(name: &str) -> bool {
     let hash = name
         .bytes()

@@ -86,7 +86,7 @@ impl Asked<'_> {
         let section = match self {
             Self::Listed(section) => (*section).clone(),
             Self::Typed(name, path) => CheckpointSection {
-                name: name.clone().unwrap_or_else(|| name_of(path)),
+                name: (name.clone()).unwrap_or_else(|| name_of(path, run.as_deref())),
                 weights: path.clone(),
                 dialect: Dialect::Native,
                 part: None,
@@ -191,13 +191,34 @@ fn of_run(run: &Path) -> anyhow::Result<(VitConfig, Option<ColourStatistics>)> {
     }
 }
 
-/// The last named part of a path, without a file's ending.
-fn name_of(path: &Path) -> String {
-    let name = match path.is_dir() {
-        true => path.file_name(),
-        false => path.file_stem(),
+/// What a checkpoint without a name goes by: the last part of its run's or its file's path.
+fn name_of(path: &Path, run: Option<&Path>) -> String {
+    let name = match run {
+        Some(run) => run.file_name(),
+        None => path.file_stem(),
     };
     name.unwrap_or(path.as_os_str())
         .to_string_lossy()
         .into_owned()
+}
+
+/// Refuses checkpoints that would share a name that nobody gave them: several of one name are trainings with several
+/// seeds.
+pub fn told_apart(asked: &[Asked], chosen: &[Chosen]) -> anyhow::Result<()> {
+    for (place, (asked, one)) in asked.iter().zip(chosen).enumerate() {
+        let same = |other: &(usize, &Chosen)| {
+            other.0 != place && other.1.record.system == one.record.system
+        };
+        if let (Asked::Typed(None, path), true) =
+            (asked, chosen.iter().enumerate().any(|o| same(&o)))
+        {
+            bail!(
+                "{}: another checkpoint goes by the name {}, too: write NAME={}; the same name makes them trainings of one system",
+                path.display(),
+                one.record.system,
+                path.display()
+            );
+        }
+    }
+    Ok(())
 }

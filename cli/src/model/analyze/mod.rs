@@ -18,7 +18,7 @@ use leaderboard::{LayerAnalysis, Setting};
 
 use crate::device;
 use crate::ranks::{evaluation_shard, together};
-use checkpoints::{Asked, Chosen, typed};
+use checkpoints::{Asked, Chosen, told_apart, typed};
 use passes::Passes;
 use recipe::{AnalyzeRecipe, recipe};
 
@@ -38,20 +38,21 @@ pub fn run(world: &Rc<World>, args: &AnalyzeArgs) -> Result<(), Failure> {
         if let Some(train) = &train {
             same_classes(train, &val)?;
         }
-        let chosen = recipe
-            .checkpoints
-            .iter()
-            .map(Asked::Listed)
+        let asked: Vec<Asked> = (recipe.checkpoints.iter().map(Asked::Listed))
             .chain(typed)
+            .collect();
+        let chosen = (asked.iter())
             .map(|asked| asked.open(&recipe, args, device))
             .collect::<anyhow::Result<Vec<Chosen>>>()?;
+        told_apart(&asked, &chosen)?;
         if chosen.is_empty() {
             bail!(
                 "no checkpoint is given: name runs or files, or list them in the recipe as [[checkpoints]]"
             );
         }
-        std::fs::create_dir_all(&args.out)
-            .with_context(|| format!("cannot make {}", args.out.display()))?;
+        if world.is_main() {
+            output::prepare(&args.out)?;
+        }
         Ok((recipe, chosen, val, train, device))
     })?;
     let (subjects, records): (Vec<_>, Vec<_>) = chosen
@@ -59,8 +60,12 @@ pub fn run(world: &Rc<World>, args: &AnalyzeArgs) -> Result<(), Failure> {
         .map(|one| ((one.subject, one.store), one.record))
         .unzip();
     let (subjects, _stores): (Vec<_>, Vec<_>) = subjects.into_iter().unzip();
+    let names: Vec<String> = (records.iter())
+        .map(|record| record.system.clone())
+        .collect();
     let passes = Passes {
         subjects: &subjects,
+        names: &names,
         settings: &recipe.analysis,
         device,
         folder: &args.out,

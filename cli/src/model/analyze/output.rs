@@ -2,20 +2,49 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use deepmim_cli::{print_json, print_text};
 use leaderboard::{
-    Board, LayerAnalysis, cka_csv, heads_csv, html, layer_pairs_csv, layer_plots, layers_csv, table,
+    ANALYSIS_FILE, Board, LayerAnalysis, cka_csv, heads_csv, html, layer_pairs_csv, layer_plots,
+    layers_csv, table,
 };
 
-/// Writes record, CSV files, plots and page into a folder.
-pub fn write(folder: &Path, analysis: &LayerAnalysis) -> anyhow::Result<()> {
-    let plots = folder.join("plots");
-    // Plots of an earlier analysis may be of other systems.
+/// Folder of the plots, in that of the results.
+const PLOTS: &str = "plots";
+
+/// Makes the folder of the results, or clears it of an earlier analysis, whose plots may be of other systems.
+pub fn prepare(folder: &Path) -> anyhow::Result<()> {
+    if folder.join("config.toml").exists() {
+        bail!(
+            "--out {}: this is a run's folder; give another one, since an analysis is of several",
+            folder.display()
+        );
+    }
+    let record = folder.join(ANALYSIS_FILE);
+    let plots = folder.join(PLOTS);
+    if !record.is_file() && plots.exists() {
+        bail!(
+            "--out {}: its folder plots is not of an analysis: give another folder",
+            folder.display()
+        );
+    }
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     if plots.is_dir() {
         std::fs::remove_dir_all(&plots)
             .with_context(|| format!("cannot empty {}", plots.display()))?;
     }
+    // From now on nothing there is a whole analysis, until the new record is written at the end.
+    match std::fs::remove_file(&record) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", record.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes record, CSV files, plots and page into a folder.
+pub fn write(folder: &Path, analysis: &LayerAnalysis) -> anyhow::Result<()> {
+    let plots = folder.join(PLOTS);
     std::fs::create_dir_all(&plots).with_context(|| format!("cannot make {}", plots.display()))?;
     let put = |path: &Path, text: String| {
         std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))

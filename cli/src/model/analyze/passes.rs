@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use data::LoadedSet;
+use data::{Dataset, LoadedSet};
 use deepmim_cli::Failure;
 use engine::{BatchSource, EngineError, EvaluateOptions, Progress, StopFlag, TaskError, World};
 use leaderboard::{
@@ -23,6 +23,8 @@ const FEATURES: &str = "features.tmp";
 pub struct Passes<'a> {
     /// The trunks.
     pub subjects: &'a [Subject],
+    /// What they go by.
+    pub names: &'a [String],
     /// What is measured.
     pub settings: &'a AnalysisSection,
     /// Where.
@@ -92,7 +94,17 @@ impl Passes<'_> {
         })?;
         let mut measured: Vec<Vec<Measured>> = studies.iter().map(of_study).collect();
         let mut probe_rates = vec![Vec::new(); studies.len()];
-        if let Some(train) = train {
+        for (study, name) in studies.iter().zip(self.names) {
+            if !study.is_finite() {
+                return Err(anyhow::anyhow!(
+                    "{name}: its features are not all finite: the weights are damaged or diverged, or analysis.precision is too narrow for them"
+                )
+                .into());
+            }
+        }
+        // Every process sees the same labels, and so makes the same passes.
+        let labelled = (0..val.dataset.len()).any(|place| val.dataset.label(place) >= 0);
+        if let Some(train) = train.filter(|_| labelled) {
             let taught = self.teach(&studies, train)?;
             for (place, (taught, rates)) in taught.into_iter().enumerate() {
                 measured[place].extend(taught);
@@ -139,12 +151,11 @@ impl Passes<'_> {
         Ok(())
     }
 
-    /// Votes and probes, for each trunk; none where no picture has a known class.
+    /// Votes and probes, for each trunk; none where no training picture has a known class.
     fn teach(&self, studies: &[Study], train: &LoadedSet) -> Result<Vec<Taught>, Failure> {
         let settings = self.settings;
         let linear = &settings.linear;
-        let known = |study: &Study| study.labels().iter().any(|label| *label >= 0);
-        let mut teachings: Vec<Teaching> = match studies.iter().any(known) {
+        let mut teachings: Vec<Teaching> = match self.world.is_main() {
             true => (studies.iter())
                 .map(|study| {
                     let classes = train.dataset.classes().len();
@@ -177,7 +188,7 @@ impl Passes<'_> {
             }
             Ok(())
         })?;
-        let Some(mut store) = store else {
+        let Some(mut store) = store.filter(|store| store.pictures() > 0) else {
             return Ok(Vec::new());
         };
         for teaching in &mut teachings {
@@ -209,7 +220,12 @@ impl Passes<'_> {
                 values: Values::OfPictures(in_per_cent(right)),
             });
             let rates: Vec<f64> = places.iter().map(|place| linear.rates[*place]).collect();
-            self.note_ends(&rates);
+            match teaching.held_out() {
+                0 => eprintln!(
+                    "note: no training picture was held out to choose the probes' learning rate, so the middle one of analysis.linear.rates was taken"
+                ),
+                _ => self.note_ends(&rates),
+            }
             taught.push((measured.collect(), rates));
         }
         Ok(taught)

@@ -36,8 +36,8 @@ pub struct Observed {
     pub layer: i64,
     /// Its output, `[B, 1 + N, C]`: the class token first; the last block's after the final norm.
     pub tokens: Tensor,
-    /// [`Block::attention_maps`], `[B, heads, 1 + N, 1 + N]`, where asked for.
-    pub attention: Option<Tensor>,
+    /// [`Block::attention_maps`], `[B, heads, 1 + N, 1 + N]`.
+    pub attention: Tensor,
 }
 
 impl Vit {
@@ -189,12 +189,12 @@ impl Vit {
         outputs
     }
 
-    /// Runs all blocks and shows each of them as it goes: its output as a tap has it, and with `attention` what its
-    /// heads attend to. For evaluation, without drop path.
-    pub fn observe(&self, images: &Tensor, attention: bool, mut each: impl FnMut(Observed)) {
+    /// Runs all blocks and shows each of them as it goes: its output as a tap has it, and what its heads attend to.
+    /// For evaluation, without drop path.
+    pub fn observe(&self, images: &Tensor, mut each: impl FnMut(Observed)) {
         let mut x = self.with_class_token(&self.patch_tokens(images));
         for (block, layer) in self.blocks.iter().zip(1..) {
-            let maps = attention.then(|| block.attention_maps(&x));
+            let attention = block.attention_maps(&x);
             x = block.forward(&x, false);
             each(Observed {
                 layer,
@@ -202,7 +202,7 @@ impl Vit {
                     true => self.final_norm(&x),
                     false => x.shallow_clone(),
                 },
-                attention: maps,
+                attention,
             });
         }
     }

@@ -9,7 +9,6 @@ mod masking;
 mod model;
 mod picture;
 mod pixels;
-mod probe;
 mod target;
 mod target_config;
 mod task;
@@ -25,7 +24,6 @@ pub use masking::{Masking, masking_noise};
 pub use model::MaskedAutoencoder;
 pub use picture::draw_reconstructions;
 pub use pixels::{patch_statistics, patchify, patchify_at, unpatchify};
-pub use probe::{FeatureTask, PictureFeatures};
 pub use target::{
     ClipTeacher, Distance, EmaTarget, FeaturesTarget, HogTarget, HybridTarget, PixelTarget, Seen,
     Shown, Target, TokenFile, TokensTarget, histograms,

@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use data::{LoadedSet, ProbeData};
 use engine::{BatchSource, EvaluateOptions, TaskError, TrainerConfig, World};
-use pretraining::{FeatureTask, Neighbours, PictureFeatures, PretrainError, PretrainTask};
+use pretraining::{
+    Neighbours, Observation, ObserveTask, Pool, PretrainError, PretrainTask, Subject,
+};
 use tch::{Device, Kind, Tensor};
 
 use crate::session::{Batches, evaluate_options};
@@ -52,11 +54,15 @@ impl<'a> Probe<'a> {
             true => &task.model().config().taps,
             false => &self.config.layers,
         };
-        let extractor = FeatureTask {
-            trunk: task.model().trunk(),
-            layers,
+        let subjects = [Subject::after(task.model().trunk(), layers)];
+        let extractor = ObserveTask {
+            subjects: &subjects,
+            pool: Pool::Mean,
+            attention: false,
         };
-        let look = |at: usize, each: &mut dyn FnMut(PictureFeatures)| {
+        let width = task.model().config().trunk.width as usize;
+        let features = |pictures: &[Observation], place: usize| features(pictures, place, width);
+        let look = |at: usize, each: &mut dyn FnMut(Observation)| {
             let batches = Batches(&self.sets[at].loader);
             engine::evaluate(&extractor, batches.epoch(0, 0), &self.options[at], |one| {
                 if one.label >= 0 {
@@ -77,7 +83,7 @@ impl<'a> Probe<'a> {
                 .collect(),
         };
         let mut waiting = Vec::new();
-        let mut show = |waiting: &mut Vec<PictureFeatures>| {
+        let mut show = |waiting: &mut Vec<Observation>| {
             for (place, layer) in neighbours.iter_mut().enumerate() {
                 layer.add(&features(waiting, place), &labels(waiting));
             }
@@ -114,15 +120,16 @@ impl<'a> Probe<'a> {
 }
 
 /// After the `place`-th block that is looked at, `[n, C]`.
-fn features(pictures: &[PictureFeatures], place: usize) -> Tensor {
+fn features(pictures: &[Observation], place: usize, width: usize) -> Tensor {
     let numbers: Vec<f32> = pictures
         .iter()
-        .flat_map(|picture| picture.layers[place].iter().copied())
+        .flat_map(|picture| &picture.trunks[0].features[place * width..(place + 1) * width])
+        .copied()
         .collect();
     Tensor::from_slice(&numbers).view([pictures.len() as i64, -1])
 }
 
-fn labels(pictures: &[PictureFeatures]) -> Tensor {
+fn labels(pictures: &[Observation]) -> Tensor {
     let labels: Vec<i64> = pictures.iter().map(|picture| picture.label).collect();
     Tensor::from_slice(&labels)
 }

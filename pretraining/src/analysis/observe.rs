@@ -41,24 +41,36 @@ impl Pool {
     }
 }
 
-/// A trunk that is looked into, and the colours that it expects.
+/// A trunk that is looked into, after which blocks, and the colours that it expects.
 #[derive(Debug)]
-pub struct Subject {
-    trunk: Vit,
-    rescale: [Tensor; 2],
+pub struct Subject<'a> {
+    trunk: &'a Vit,
+    layers: Vec<i64>,
+    /// Where pictures come in other colours.
+    rescale: Option<[Tensor; 2]>,
 }
 
-impl Subject {
-    /// Pictures come normalised with `given` and are brought to the trunk's `own`.
+impl<'a> Subject<'a> {
+    /// After every block. Pictures come normalised with `given` and are brought to the trunk's `own`.
     pub fn new(
-        trunk: Vit,
+        trunk: &'a Vit,
         given: &ColourStatistics,
         own: &ColourStatistics,
         device: Device,
     ) -> Self {
         Self {
-            rescale: recolouring(given, own, device),
+            rescale: Some(recolouring(given, own, device)),
+            layers: (1..=trunk.num_blocks()).collect(),
             trunk,
+        }
+    }
+
+    /// After the blocks `layers`, from 1 and ascending; pictures come in the trunk's own colours.
+    pub fn after(trunk: &'a Vit, layers: &[i64]) -> Self {
+        Self {
+            trunk,
+            layers: layers.to_vec(),
+            rescale: None,
         }
     }
 
@@ -74,7 +86,10 @@ impl Subject {
         pool: Pool,
         attention: bool,
     ) -> Result<Vec<TrunkObservation>, TchError> {
-        let images = images * &self.rescale[0] + &self.rescale[1];
+        let images = match &self.rescale {
+            Some([factor, summand]) => images * factor + summand,
+            None => images.shallow_clone(),
+        };
         let config = self.config();
         let tokens = config.tokens() + 1;
         let of_picture = config.depth * config.heads * tokens * tokens;
@@ -85,10 +100,18 @@ impl Subject {
         let mut all = Vec::new();
         for part in images.split(at_once, 0) {
             let (mut features, mut maps) = (Vec::new(), Vec::new());
-            self.trunk.observe(&part, attention, |seen| {
-                features.push(pool.pool(&seen.tokens));
-                maps.extend(seen.attention);
-            });
+            match attention {
+                true => self.trunk.observe(&part, |seen| {
+                    if self.layers.contains(&seen.layer) {
+                        features.push(pool.pool(&seen.tokens));
+                    }
+                    maps.push(seen.attention);
+                }),
+                false => {
+                    let taps = self.trunk.forward(&part, &self.layers, false);
+                    features.extend(taps.iter().map(|tokens| pool.pool(tokens)));
+                }
+            }
             let mut measured = match attention {
                 true => attention_measures(&maps, config)?
                     .into_iter()
@@ -99,7 +122,7 @@ impl Subject {
             measured.resize_with(part.size()[0] as usize, || None);
             let features = Tensor::stack(&features, 1).to_device(Device::Cpu); // [B, layers, C]
             let numbers = Vec::<f32>::try_from(features.contiguous().view([-1]))?;
-            let each = (config.depth * config.width) as usize;
+            let each = self.layers.len() * config.width as usize;
             let observed = numbers.chunks(each).zip(measured);
             all.extend(observed.map(|(features, attention)| TrunkObservation {
                 features: features.to_vec(),
@@ -113,7 +136,7 @@ impl Subject {
 /// What one trunk makes of one picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrunkObservation {
-    /// Pooled features of all layers, `[layers, C]` row by row.
+    /// Pooled features after the blocks that are looked at, `[layers, C]` row by row.
     pub features: Vec<f32>,
     /// Where its heads look, where asked for.
     pub attention: Option<AttentionMeasures>,
@@ -134,7 +157,7 @@ pub struct Observation {
 #[derive(Debug)]
 pub struct ObserveTask<'a> {
     /// The trunks; all take pictures of one size.
-    pub subjects: &'a [Subject],
+    pub subjects: &'a [Subject<'a>],
     /// How tokens become features.
     pub pool: Pool,
     /// Whether attention is measured.

@@ -8,7 +8,6 @@ use backbone::{Position, Vit, VitConfig};
 use data::ColourStatistics;
 use deepmim_cli::{AnalyzeArgs, RecipeText};
 use leaderboard::AnalysedCheckpoint;
-use pretraining::Subject;
 use tch::{Device, nn};
 
 use super::recipe::{AnalyzeRecipe, CheckpointSection};
@@ -38,11 +37,13 @@ pub enum Asked<'a> {
 /// A trunk with what is recorded of it.
 pub struct Chosen {
     /// The trunk.
-    pub subject: Subject,
+    pub trunk: Vit,
+    /// The colours that it expects.
+    pub colours: ColourStatistics,
     /// What is recorded, without results.
     pub record: AnalysedCheckpoint,
     /// Holds the trunk's parameters.
-    pub store: nn::VarStore,
+    _store: nn::VarStore,
 }
 
 /// What the command line names.
@@ -146,7 +147,8 @@ impl Asked<'_> {
         native::return_freed_memory();
         weights.run = run.clone();
         Ok(Chosen {
-            subject: Subject::new(trunk, &recipe.data.transform.colours, &colours, device),
+            trunk,
+            colours,
             record: AnalysedCheckpoint {
                 system: section.name,
                 weights: weights.record()?,
@@ -161,7 +163,7 @@ impl Asked<'_> {
                     None => Vec::new(),
                 },
             },
-            store,
+            _store: store,
         })
     }
 }

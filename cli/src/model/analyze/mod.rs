@@ -15,6 +15,7 @@ use data::{Dataset, LoadedSet};
 use deepmim_cli::{AnalyzeArgs, Failure};
 use engine::{Environment, World};
 use leaderboard::{LayerAnalysis, Setting};
+use pretraining::Subject;
 
 use crate::device;
 use crate::ranks::{evaluation_shard, together};
@@ -55,11 +56,11 @@ pub fn run(world: &Rc<World>, args: &AnalyzeArgs) -> Result<(), Failure> {
         }
         Ok((recipe, chosen, val, train, device))
     })?;
-    let (subjects, records): (Vec<_>, Vec<_>) = chosen
-        .into_iter()
-        .map(|one| ((one.subject, one.store), one.record))
-        .unzip();
-    let (subjects, _stores): (Vec<_>, Vec<_>) = subjects.into_iter().unzip();
+    let given = &recipe.data.transform.colours;
+    let subjects: Vec<Subject> = (chosen.iter())
+        .map(|one| Subject::new(&one.trunk, given, &one.colours, device))
+        .collect();
+    let records: Vec<_> = chosen.iter().map(|one| one.record.clone()).collect();
     let names: Vec<String> = (records.iter())
         .map(|record| record.system.clone())
         .collect();

@@ -22,7 +22,7 @@ const FEATURES: &str = "features.tmp";
 /// What passes are made with.
 pub struct Passes<'a> {
     /// The trunks.
-    pub subjects: &'a [Subject],
+    pub subjects: &'a [Subject<'a>],
     /// What they go by.
     pub names: &'a [String],
     /// What is measured.

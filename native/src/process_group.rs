@@ -2,6 +2,8 @@
 
 use std::ffi::{CStr, CString};
 use std::ptr::{null, null_mut};
+use std::sync::OnceLock;
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use tch::Tensor;
@@ -137,18 +139,28 @@ pub struct GroupOptions<'a> {
 /// Processes that call the same collectives in the same order (`torch.distributed.ProcessGroup`). Every call
 /// waits for the others and fails when one is gone or the group's time is over; after a failure the group
 /// is of no use.
+///
+/// All groups of a process belong to the thread that made the first of them: c10d enters each group into one
+/// table of the process (`FlightRecorder::recordWithResetEnabled`) without a lock.
 #[derive(Debug)]
 pub struct ProcessGroup(pub(crate) *mut ffi::Group);
 
-// SAFETY: the handle owns a reference-counted object without ties to a thread.
-unsafe impl Send for ProcessGroup {}
+/// The thread to which this process's groups belong.
+static THREAD_OF_GROUPS: OnceLock<ThreadId> = OnceLock::new();
 
 impl ProcessGroup {
     /// Meets the other processes at `store`.
     ///
     /// # Errors
-    /// When they do not come in time, or NCCL is asked for in a program without it.
+    /// When they do not come in time, NCCL is asked for in a program without it, or this process's groups
+    /// belong to another thread.
     pub fn new(store: &Store, options: &GroupOptions) -> Result<Self, NativeError> {
+        let here = thread::current().id();
+        if *THREAD_OF_GROUPS.get_or_init(|| here) != here {
+            return Err(NativeError(
+                "all groups of a process belong to the thread that made the first of them".into(),
+            ));
+        }
         let number = |n: usize| i32::try_from(n).map_err(|_| NativeError("too many ranks".into()));
         let (rank, size) = (number(options.rank)?, number(options.size)?);
         let address = options.address.map(c_string).transpose()?;

@@ -16,9 +16,6 @@ pub struct Reducer {
     parameters: usize,
 }
 
-// SAFETY: the handle owns a reference-counted object without ties to a thread.
-unsafe impl Send for Reducer {}
-
 impl Reducer {
     /// Over `parameters`, which are leaves that want gradients, in the same order in every process. Buckets
     /// hold at most `bucket_bytes`, the first one 1 MiB.

@@ -1,57 +1,86 @@
-//! c10d through the shim. The ranks are threads: each has its own store client, groups and autograd graph.
+//! c10d through the shim, in several processes: each test starts this program again, once a rank, for itself.
 
 #![allow(clippy::unwrap_used)]
 
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use deepmim_native::{Backend, GroupOptions, ProcessGroup, Reducer, Store};
+use deepmim_native::{Backend, GroupOptions, NativeError, ProcessGroup, Reducer, Store};
 use tch::{Device, Kind, Tensor};
 
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 const SHORT: Duration = Duration::from_secs(20);
 
-/// Runs `body(rank, group)` on `size` threads that form a group; results in the order of ranks.
-fn together<R: Send>(size: usize, body: impl Fn(usize, ProcessGroup) -> R + Sync) -> Vec<R> {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let body = &body;
-    std::thread::scope(|scope| {
-        let ranks: Vec<_> = (0..size)
-            .map(|rank| {
-                scope.spawn(move || {
-                    let store = Store::open("127.0.0.1", port, rank == 0, SHORT).unwrap();
-                    let view = store.prefixed("test").unwrap();
-                    let options = GroupOptions {
-                        rank,
-                        size,
-                        backend: Backend::Gloo,
-                        address: Some("127.0.0.1"),
-                        timeout: SHORT,
-                    };
-                    let group = ProcessGroup::new(&view, &options).unwrap();
-                    let result = body(rank, group);
-                    // Rank 0 holds the store until all are through.
-                    store.set(&format!("through{rank}"), "yes").unwrap();
-                    if rank == 0 {
-                        for other in 0..size {
-                            store.get(&format!("through{other}"), SHORT).unwrap();
-                        }
-                    }
-                    result
-                })
-            })
-            .collect();
-        ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
-    })
+/// Tells a process that it is a rank, and where the others are.
+const RANK: &str = "DEEPMIM_TEST_RANK";
+const PORT: &str = "DEEPMIM_TEST_PORT";
+
+fn group(store: &Store, rank: usize, size: usize) -> Result<ProcessGroup, NativeError> {
+    let options = GroupOptions {
+        rank,
+        size,
+        backend: Backend::Gloo,
+        address: Some("127.0.0.1"),
+        timeout: SHORT,
+    };
+    ProcessGroup::new(store, &options)
+}
+
+/// Runs `body(rank, group)` in `size` processes that form a group. `test` is the caller's name.
+fn together(test: &str, size: usize, body: impl FnOnce(usize, ProcessGroup)) {
+    let Ok(rank) = std::env::var(RANK) else {
+        return start(test, size);
+    };
+    let rank: usize = rank.parse().unwrap();
+    let port: u16 = std::env::var(PORT).unwrap().parse().unwrap();
+    let store = Store::open("127.0.0.1", port, rank == 0, SHORT).unwrap();
+    body(
+        rank,
+        group(&store.prefixed("test").unwrap(), rank, size).unwrap(),
+    );
+    // Rank 0 holds the store until all are through.
+    store.set(&format!("through{rank}"), "yes").unwrap();
+    if rank == 0 {
+        for other in 0..size {
+            store.get(&format!("through{other}"), SHORT).unwrap();
+        }
+    }
+}
+
+/// The processes of `together`; all of them must pass.
+fn start(test: &str, size: usize) {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let ranks: Vec<_> = (0..size)
+        .map(|rank| {
+            Command::new(std::env::current_exe().unwrap())
+                .args([test, "--exact", "--nocapture"])
+                .env(RANK, rank.to_string())
+                .env(PORT, port.to_string())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    // All are waited for before any is judged, so that none is left behind.
+    let outputs: Vec<_> = ranks
+        .into_iter()
+        .map(|rank| rank.wait_with_output().unwrap())
+        .collect();
+    for (rank, output) in outputs.iter().enumerate() {
+        let said = String::from_utf8_lossy(&output.stdout);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        let passed = output.status.success() && said.contains("1 passed");
+        assert!(passed, "rank {rank}, {}: {said}{complaint}", output.status);
+    }
 }
 
 #[test]
 fn collectives_do_what_their_names_say() {
-    together(3, |rank, group| {
+    together("collectives_do_what_their_names_say", 3, |rank, group| {
         let own = Tensor::from_slice(&[rank as f64 + 1.0, 10.0 * rank as f64]);
         let gathered = group.all_gather(&own).unwrap();
         let wanted = Tensor::from_slice(&[1.0, 0.0, 2.0, 10.0, 3.0, 20.0]).view([3, 2]);
@@ -69,7 +98,8 @@ fn collectives_do_what_their_names_say() {
 /// (1 + 2 + 3) * 2 * sum.
 #[test]
 fn the_gradient_of_a_sum_over_ranks_is_the_sum_of_gradients() {
-    together(3, |rank, group| {
+    const TEST: &str = "the_gradient_of_a_sum_over_ranks_is_the_sum_of_gradients";
+    together(TEST, 3, |rank, group| {
         let x = Tensor::from_slice(&[0.5 + rank as f64]).set_requires_grad(true);
         let sum = group.differentiable_sum(&x).unwrap();
         assert_eq!(sum.double_value(&[0]), 4.5);
@@ -121,59 +151,76 @@ impl Parts {
 /// in one process; 1e-5 relative, since sums are made in another order.
 #[test]
 fn reduced_gradients_are_those_of_one_process() {
-    let alone = Parts::new();
-    for (rank, pass) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-        (alone.loss(rank, pass) / 2.0).backward();
-    }
-    // With buckets of 1 MiB (1.2 and 1.6 MB do not fit into one) and with one for all.
-    for bucket_bytes in [1 << 20, 25 << 20] {
-        let results = together(2, |rank, group| {
-            let parts = Parts::new();
-            let reducer = Reducer::new(&group, &parts.list(), bucket_bytes).unwrap();
-            let mut used = Vec::new();
-            for _step in 0..3 {
-                for parameter in &mut parts.list() {
-                    deepmim_native::clear_grad(parameter);
-                }
-                reducer.begin();
-                parts.loss(rank, 0).backward();
-                let last = reducer.attach(&parts.loss(rank, 1)).unwrap();
-                last.f_backward().unwrap();
-                used = reducer.used();
+    together(
+        "reduced_gradients_are_those_of_one_process",
+        2,
+        |rank, group| {
+            let alone = Parts::new();
+            for (rank, pass) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                (alone.loss(rank, pass) / 2.0).backward();
             }
-            (used, parts.list().map(|parameter| parameter.grad()))
-        });
-        assert_eq!(results[0].0, [1.0, 0.0, 0.0, 1.0]);
-        assert_eq!(results[1].0, [1.0, 1.0, 0.0, 1.0]);
-        for (_, gradients) in &results {
-            for (at, (found, wanted)) in gradients.iter().zip(alone.list()).enumerate() {
-                let wanted = wanted.grad();
-                match wanted.defined() {
-                    true => assert!(found.allclose(&wanted, 1e-5, 1e-6, false), "gradient {at}"),
-                    // Used nowhere: zero from the Reducer, to be cleared by whoever knows that.
-                    false => assert_eq!(found.abs().max().double_value(&[]), 0.0),
+            // With buckets of 1 MiB (1.2 and 1.6 MB do not fit into one) and with one for all.
+            for bucket_bytes in [1 << 20, 25 << 20] {
+                let parts = Parts::new();
+                let reducer = Reducer::new(&group, &parts.list(), bucket_bytes).unwrap();
+                for _step in 0..3 {
+                    for parameter in &mut parts.list() {
+                        deepmim_native::clear_grad(parameter);
+                    }
+                    reducer.begin();
+                    parts.loss(rank, 0).backward();
+                    let last = reducer.attach(&parts.loss(rank, 1)).unwrap();
+                    last.f_backward().unwrap();
+                    assert_eq!(reducer.used(), [1.0, rank as f32, 0.0, 1.0]);
+                }
+                for (at, (found, wanted)) in parts.list().iter().zip(alone.list()).enumerate() {
+                    let (found, wanted) = (found.grad(), wanted.grad());
+                    match wanted.defined() {
+                        true => {
+                            assert!(found.allclose(&wanted, 1e-5, 1e-6, false), "gradient {at}")
+                        }
+                        // Used nowhere: zero from the Reducer, to be cleared by whoever knows that.
+                        false => assert_eq!(found.abs().max().double_value(&[]), 0.0),
+                    }
                 }
             }
-        }
-    }
+        },
+    );
 }
 
 #[test]
 fn a_rank_that_is_gone_is_an_error_and_not_a_wait() {
-    let answers = together(3, |rank, group| {
-        if rank == 2 {
-            return None;
-        }
-        let started = Instant::now();
-        let tensor = Tensor::ones([1000], FLOAT);
-        let error = (0..100).find_map(|_| group.sum(&tensor).err());
-        Some((error, started.elapsed()))
+    together(
+        "a_rank_that_is_gone_is_an_error_and_not_a_wait",
+        3,
+        |rank, group| {
+            let tensor = Tensor::ones([1000], FLOAT);
+            // Nobody goes before all are connected.
+            group.sum(&tensor).unwrap();
+            if rank == 2 {
+                return;
+            }
+            let started = Instant::now();
+            let error = (0..100).find_map(|_| group.sum(&tensor).err());
+            let message = error.expect("the group is broken").to_string();
+            assert!(message.starts_with("libtorch: "), "{message}");
+            let waited = started.elapsed();
+            assert!(waited < SHORT, "{waited:?}: {message}");
+        },
+    );
+}
+
+#[test]
+fn another_thread_makes_no_group() {
+    together("another_thread_makes_no_group", 1, |_, _| {
+        let port: u16 = std::env::var(PORT).unwrap().parse().unwrap();
+        let other = std::thread::spawn(move || {
+            let store = Store::open("127.0.0.1", port, false, SHORT).unwrap();
+            group(&store.prefixed("other").unwrap(), 0, 1).map(drop)
+        });
+        let message = other.join().unwrap().unwrap_err().to_string();
+        assert!(message.contains("belong to the thread"), "{message}");
     });
-    for (error, waited) in answers.into_iter().flatten() {
-        let message = error.expect("the group is broken").to_string();
-        assert!(message.starts_with("libtorch: "), "{message}");
-        assert!(waited < SHORT, "{waited:?}: {message}");
-    }
 }
 
 #[test]

@@ -95,3 +95,24 @@ pub fn weights_hash(run: &Path) -> String {
     assert_eq!(summary["outcome"], "finished");
     summary["weights_sha256"].as_str().unwrap().to_owned()
 }
+
+/// All files under a folder, sorted.
+pub fn walk(folder: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path.display().to_string());
+            }
+        }
+    }
+    files.sort();
+    files
+}

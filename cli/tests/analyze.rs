@@ -348,4 +348,13 @@ fn trunks_of_other_projects_are_looked_into() {
         message.contains("width 8") && message.contains("heads"),
         "{message}"
     );
+    // Nor is a dialect guessed, but named.
+    for (file, dialect) in [("clip_visual_half.pt", "clip"), ("dino_full.pth", "dino")] {
+        let path = golden.join(file).display().to_string();
+        let message = fails(at, 1, &["analyze", "--config", "trunks.toml", &path]);
+        assert!(
+            message.contains(&format!("--dialect {dialect}")),
+            "{message}"
+        );
+    }
 }

@@ -324,9 +324,17 @@ fn bad_input_is_one_sentence() {
         ],
     );
     assert!(
-        message.contains("[32") && message.contains("[16"),
+        message.contains("[32") && message.contains("[16") && !message.contains("probably"),
         "{message}"
     );
+    // One of another dialect names it.
+    let mae = support::root().join("parity/golden/checkpoints/mae_pretrain.pth");
+    let mae = mae.display().to_string();
+    let other = [
+        "finetune", &finetune, "--data", "data", "--init", &mae, "--out", "x",
+    ];
+    let message = fails(folder, 1, &other);
+    assert!(message.contains("--dialect mae"), "{message}");
     assert!(
         !folder.join("x").exists(),
         "a run was started in spite of a bad checkpoint"

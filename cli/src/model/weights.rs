@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use backbone::weights::{
     Dialect, LoadOptions, LoadReport, SEGMENTOR_TRUNK_BELOW, StateDict, TRUNK_BELOW, Translated,
-    WeightsError, load_into, load_trunk,
+    WeightsError, inspect, load_into, load_trunk,
 };
 use deepmim_cli::{DialectArg, FinetuneArgs};
 use engine::Checkpoint;
@@ -104,6 +104,25 @@ impl Weights {
         })
     }
 
+    /// Does something with the file; an error says which dialect the file seems to be of, where that is another
+    /// one. Nothing is loaded by that guess.
+    pub fn hinting<R>(&self, body: impl FnOnce() -> anyhow::Result<R>) -> anyhow::Result<R> {
+        body().map_err(|error| match self.likelier_dialect() {
+            Some((dialect, reason)) => anyhow!(
+                "{error:#}; its dialect is probably {dialect}, for {reason}: --dialect {dialect}, or dialect = \"{dialect}\" where a recipe names the file"
+            ),
+            None => error,
+        })
+    }
+
+    fn likelier_dialect(&self) -> Option<(Dialect, String)> {
+        let guess = inspect(&self.file, false).ok()?.guess?;
+        let dialect = guess.dialect?;
+        // Files of our own have timm's names.
+        let alike = (self.dialect, dialect) == (Dialect::Native, Dialect::Timm);
+        (dialect != self.dialect && !alike).then_some((dialect, guess.reason))
+    }
+
     fn read(&self, part: Option<&str>) -> anyhow::Result<StateDict> {
         let translated = self.dialect.read(&self.file, part)?;
         Ok(self.kept(translated, "the model"))
@@ -127,8 +146,10 @@ impl Weights {
     /// Pre-trained weights into a new model: names may miss and be left over as the recipe says.
     /// Of a detector's or a segmentor's file its trunk is taken.
     pub fn initialise(&self, vs: &nn::VarStore, init: &InitSection) -> anyhow::Result<LoadReport> {
-        let state = self.read_trunk(init.part.as_deref())?;
-        copied(state, |state| load_into(vs, "", state, &allowed(init)))
+        self.hinting(|| {
+            let state = self.read_trunk(init.part.as_deref())?;
+            copied(state, |state| load_into(vs, "", state, &allowed(init)))
+        })
     }
 
     /// Pre-trained weights into a new detector: a trunk's go into its trunk, a whole detector's into all
@@ -138,14 +159,16 @@ impl Weights {
         vs: &nn::VarStore,
         init: &InitSection,
     ) -> anyhow::Result<LoadReport> {
-        let read = self.dialect.read(&self.file, init.part.as_deref())?;
-        if read.state.names().any(|name| name.starts_with(TRUNK_BELOW)) {
-            let state = self.kept(read, "the model");
-            return copied(state, |state| load_into(vs, "", state, &allowed(init)));
-        }
-        let state = self.kept(read.into_trunk(), "a vision trunk");
-        let prefix = TRUNK_BELOW.trim_end_matches('.');
-        copied(state, |state| load_trunk(vs, prefix, state, &allowed(init)))
+        self.hinting(|| {
+            let read = self.dialect.read(&self.file, init.part.as_deref())?;
+            if read.state.names().any(|name| name.starts_with(TRUNK_BELOW)) {
+                let state = self.kept(read, "the model");
+                return copied(state, |state| load_into(vs, "", state, &allowed(init)));
+            }
+            let state = self.kept(read.into_trunk(), "a vision trunk");
+            let prefix = TRUNK_BELOW.trim_end_matches('.');
+            copied(state, |state| load_trunk(vs, prefix, state, &allowed(init)))
+        })
     }
 
     /// Pre-trained weights into a new segmentor: a trunk's go into its trunk, a whole segmentor's into all of
@@ -155,28 +178,32 @@ impl Weights {
         vs: &nn::VarStore,
         init: &InitSection,
     ) -> anyhow::Result<LoadReport> {
-        let translated = self.dialect.read(&self.file, init.part.as_deref())?;
-        if translated
-            .state
-            .names()
-            .any(|name| name.starts_with("decode_head."))
-        {
-            let state = self.kept(translated, "the model");
-            return copied(state, |state| load_into(vs, "", state, &allowed(init)));
-        }
-        let state = self.kept(translated.into_trunk(), "a vision trunk");
-        let prefix = SEGMENTOR_TRUNK_BELOW.trim_end_matches('.');
-        copied(state, |state| load_trunk(vs, prefix, state, &allowed(init)))
+        self.hinting(|| {
+            let translated = self.dialect.read(&self.file, init.part.as_deref())?;
+            if translated
+                .state
+                .names()
+                .any(|name| name.starts_with("decode_head."))
+            {
+                let state = self.kept(translated, "the model");
+                return copied(state, |state| load_into(vs, "", state, &allowed(init)));
+            }
+            let state = self.kept(translated.into_trunk(), "a vision trunk");
+            let prefix = SEGMENTOR_TRUNK_BELOW.trim_end_matches('.');
+            copied(state, |state| load_trunk(vs, prefix, state, &allowed(init)))
+        })
     }
 
     /// Trained weights into the same model: nothing may miss.
     pub fn restore(&self, vs: &nn::VarStore, init: &InitSection) -> anyhow::Result<LoadReport> {
-        let options = LoadOptions {
-            resample_positions: true,
-            ..LoadOptions::default()
-        };
-        let state = self.read(init.part.as_deref())?;
-        copied(state, |state| load_into(vs, "", state, &options))
+        self.hinting(|| {
+            let options = LoadOptions {
+                resample_positions: true,
+                ..LoadOptions::default()
+            };
+            let state = self.read(init.part.as_deref())?;
+            copied(state, |state| load_into(vs, "", state, &options))
+        })
     }
 }
 

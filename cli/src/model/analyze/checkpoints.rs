@@ -106,17 +106,19 @@ impl Asked<'_> {
             ..InitSection::default()
         };
         let mut weights = Weights::find(&section.weights, asked, &init)?;
-        let state = weights
-            .dialect
-            .read(&weights.file, section.part.as_deref())?;
-        let state = state.into_trunk().state;
         let told = run.as_deref().map(of_run).transpose()?;
         let side = recipe.data.transform.size as i64;
-        let config = match (&section.trunk, &told) {
-            (Some(trunk), _) => trunk.clone(),
-            (None, Some((trunk, _))) => trunk.clone(),
-            (None, None) => VitConfig::of_state(&state, weights.dialect, side, section.heads)?,
-        };
+        let (state, config) = weights.hinting(|| {
+            let read = weights
+                .dialect
+                .read(&weights.file, section.part.as_deref())?;
+            let state = read.into_trunk().state;
+            let config = match (&section.trunk, &told) {
+                (Some(trunk), _) | (None, Some((trunk, _))) => trunk.clone(),
+                (None, None) => VitConfig::of_state(&state, weights.dialect, side, section.heads)?,
+            };
+            Ok((state, config))
+        })?;
         let config = VitConfig {
             image_size: side,
             position: Position::Learnable,

@@ -309,7 +309,7 @@ fn trained_weights_are_evaluated_and_seeds_are_means() {
     let suite = format!(
         "out = \"o\"\nseeds = [0, 1]\nthreads = 2\n[[checkpoint]]\nname = \"random\"\n[[checkpoint]]\nname = \"trained\"\n[checkpoint.trained]\nclasses = {{ weights = \"once\" }}\n[[task]]\nname = \"classes\"\nrecipe = \"{recipe}\"\ndata = \"data\"\n"
     );
-    std::fs::write(at.join("suite.toml"), suite).unwrap();
+    std::fs::write(at.join("suite.toml"), &suite).unwrap();
     let plan = run(at, &["suite", "suite.toml", "--dry-run"]);
     assert!(
         plan.contains("trained.classes") && plan.contains("in all"),
@@ -346,4 +346,23 @@ fn trained_weights_are_evaluated_and_seeds_are_means() {
     );
     let shown = row["scores"][0]["value"].as_f64().unwrap();
     assert!((shown - (mean[0] + mean[1]) / 2.0).abs() < 1e-9);
+
+    // The same weights by another name are no others; changed ones behind a finished cell are found out.
+    let summary = std::fs::read_to_string(at.join("once/summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    let newest = summary["checkpoint"].as_str().unwrap();
+    let file = at.join("once").join(newest).join("weights.safetensors");
+    std::fs::copy(&file, at.join("copy.safetensors")).unwrap();
+    let copied = suite.replace("\"once\"", "\"copy.safetensors\"");
+    std::fs::write(at.join("copied.toml"), &copied).unwrap();
+    run(at, &["suite", "copied.toml", "--dry-run"]);
+    let pretrained = suite.replace("name = \"random\"", "name = \"random\"\nweights = \"once\"");
+    std::fs::write(at.join("pretrained.toml"), pretrained).unwrap();
+    std::fs::remove_dir_all(at.join("once")).unwrap();
+    run(at, &[&once[..], &["--set", "trainer.seed=9"]].concat());
+    std::fs::copy(&file, at.join("copy.safetensors")).unwrap();
+    for name in ["suite.toml", "copied.toml", "pretrained.toml"] {
+        let message = fails(at, 1, &["suite", name]);
+        assert!(message.contains("other weights"), "{name}: {message}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The cells of a suite: what is run, into which folder, after what.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,8 @@ pub struct Plan {
     pub threads: usize,
     /// In the order in which they are started, pre-trainings first.
     pub cells: Vec<Cell>,
+    /// Of files of weights, once they were read through.
+    pub digests: RefCell<BTreeMap<PathBuf, String>>,
 }
 
 /// One run of a suite.
@@ -111,6 +114,7 @@ impl Plan {
             jobs: suite.jobs,
             threads: budget / suite.jobs,
             cells: Vec::new(),
+            digests: RefCell::default(),
         };
         let mut pretrainings = Vec::with_capacity(suite.checkpoint.len());
         for checkpoint in &suite.checkpoint {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use deepmim_cli::RecipeText;
-use leaderboard::{EVALUATION_FILE, Start};
+use leaderboard::{EVALUATION_FILE, EvaluationRecord, Start, Weights};
 use serde_json::Value;
 
 use super::file::PRETRAIN;
@@ -104,26 +104,65 @@ impl Plan {
         Ok(())
     }
 
-    /// A finished fine-tuning must have started from the weights that the pre-training now has.
+    /// A finished cell must have started from the weights that the suite names, as they are now.
     fn check_start(&self, cell: &Cell) -> anyhow::Result<()> {
-        let Some(before) = cell.needs.map(|at| &self.cells[at]) else {
-            return Ok(());
+        let (named, record) = match &cell.action {
+            Action::Pretrain => return Ok(()),
+            Action::Finetune(init) => {
+                let Some(start) = Start::read(&cell.folder)? else {
+                    return Ok(());
+                };
+                (init.as_ref().map(|(path, _)| path), start.weights)
+            }
+            Action::Evaluate(path, _) => {
+                (Some(path), EvaluationRecord::read(&cell.folder)?.weights)
+            }
         };
-        let start = Start::read(&cell.folder)?.and_then(|start| start.weights);
-        let (Some(start), Some(summary)) = (start, summary(&before.folder)) else {
-            return Ok(());
+        let name = |path: Option<&PathBuf>| {
+            path.map_or("random weights".into(), |path| path.display().to_string())
         };
-        // Averaged weights are another file, of which the summary does not tell.
-        let of_the_model = start.file.ends_with("weights.safetensors");
-        if of_the_model && summary["weights_sha256"] != start.sha256.as_str() {
+        let other = match (named, &record) {
+            (None, None) => false,
+            (Some(path), Some(had)) => self
+                .digest_now(path, had)?
+                .is_some_and(|now| now != had.sha256),
+            _ => true,
+        };
+        if other {
             bail!(
-                "the cell {} was fine-tuned from an earlier state of {}: delete {} to run it anew",
+                "the cell {} started from {} as it was then, and the suite now says {}, which are other weights: put those back, or delete {} to run it anew",
                 cell.id,
-                before.id,
+                name(record.as_ref().map(|had| &had.file)),
+                name(named),
                 cell.folder.display()
             );
         }
         Ok(())
+    }
+
+    /// The digest that the weights behind a path have now, where that can be told, for a cell that started from
+    /// `had`.
+    fn digest_now(&self, path: &Path, had: &Weights) -> anyhow::Result<Option<String>> {
+        let file = match path.is_dir() {
+            false => path,
+            // A run tells its digest, but not that of its averaged weights, which are another file.
+            true if had.file.ends_with("weights.safetensors") => {
+                let digest = summary(path)
+                    .and_then(|summary| summary["weights_sha256"].as_str().map(str::to_owned));
+                return Ok(digest);
+            }
+            true => &had.file,
+        };
+        if !file.is_file() {
+            return Ok(None);
+        }
+        let mut digests = self.digests.borrow_mut();
+        if let Some(digest) = digests.get(file) {
+            return Ok(Some(digest.clone()));
+        }
+        let digest = leaderboard::file_sha256(file)?;
+        digests.insert(file.to_owned(), digest.clone());
+        Ok(Some(digest))
     }
 
     /// Writes down with which recipe a cell is started, and forgets an earlier failure.

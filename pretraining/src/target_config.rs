@@ -32,7 +32,7 @@ pub enum TargetConfig {
     },
     /// The features of a frozen CLIP visual tower; `2 - 2 cos`.
     Clip(ClipConfig),
-    /// Histograms of oriented gradients (MaskFeat); mean squared error.
+    /// Histograms of oriented gradients (MaskFeat).
     Hog(HogConfig),
     /// Features of a frozen vision transformer.
     Features(FeaturesConfig),
@@ -66,6 +66,14 @@ pub struct HogConfig {
     pub orientations: i64,
     /// Side of a cell in pixels; divides the patch.
     pub cell: i64,
+    /// How far a prediction is from them. Histograms are compared as they are, each channel's at length 1.
+    // Not written where it is the default, so that runs begun before there was a choice can go on.
+    #[serde(skip_serializing_if = "is_l2")]
+    pub distance: Distance,
+}
+
+fn is_l2(distance: &Distance) -> bool {
+    *distance == Distance::L2
 }
 
 impl Default for HogConfig {
@@ -74,6 +82,7 @@ impl Default for HogConfig {
         Self {
             orientations: 9,
             cell: 8,
+            distance: Distance::L2,
         }
     }
 }

@@ -55,12 +55,36 @@ fn histograms_are_scikit_images() {
     let golden = golden();
     let images = normalised(&golden["images"]);
     for (name, orientations, cell, patch) in [("hog", 9, 8, 16), ("hog_small", 6, 4, 8)] {
-        let config = HogConfig { orientations, cell };
+        let config = HogConfig {
+            orientations,
+            cell,
+            ..HogConfig::default()
+        };
         let target = HogTarget::new(&config, patch, &ColourStatistics::IMAGENET, Device::Cpu);
         let found = target.all(seen(&images));
         assert_eq!(found.size()[2], target.width());
         let gap = gap(&found, &golden[name]);
         assert!(gap < 2e-6, "{name}: {gap:e}");
+    }
+}
+
+/// A picture of one colour has histograms of zeros.
+#[test]
+fn flat_pictures_have_a_loss_at_every_distance() {
+    let flat = Tensor::zeros([1, 3, 16, 16], (Kind::Float, Device::Cpu));
+    let prediction = Tensor::ones([1, 4, 27], (Kind::Float, Device::Cpu));
+    for (distance, wanted) in [
+        (Distance::L2, 1.0),
+        (Distance::SmoothL1, 0.5),
+        (Distance::Cosine, 2.0),
+    ] {
+        let config = HogConfig {
+            distance,
+            ..HogConfig::default()
+        };
+        let target = HogTarget::new(&config, 8, &ColourStatistics::IMAGENET, Device::Cpu);
+        let loss = target.loss(&prediction, &target.all(seen(&flat)));
+        assert_eq!(loss.double_value(&[]), wanted, "{distance:?}");
     }
 }
 
@@ -131,10 +155,10 @@ fn gradients_are_the_losses_slopes() {
         images: &images,
         tokens: Some(ids),
     };
-    let hog = || {
+    let hog = |distance| {
         let config = HogConfig {
-            orientations: 9,
-            cell: 8,
+            distance,
+            ..HogConfig::default()
         };
         HogTarget::new(&config, 8, &ColourStatistics::IMAGENET, Device::Cpu)
     };
@@ -148,7 +172,9 @@ fn gradients_are_the_losses_slopes() {
     };
     let targets: Vec<Box<dyn Target>> = vec![
         Box::new(pixels()),
-        Box::new(hog()),
+        Box::new(hog(Distance::L2)),
+        Box::new(hog(Distance::SmoothL1)),
+        Box::new(hog(Distance::Cosine)),
         of_features(Distance::Cosine),
         of_features(Distance::L2),
         of_features(Distance::SmoothL1),
@@ -339,8 +365,8 @@ fn impossible_targets_are_refused_in_a_sentence() {
         config.check().unwrap_err().to_string()
     };
     let cell = HogConfig {
-        orientations: 9,
         cell: 3,
+        ..HogConfig::default()
     };
     for (message, word) in [
         (

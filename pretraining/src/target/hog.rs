@@ -8,18 +8,19 @@
 use data::ColourStatistics;
 use tch::{Device, Kind, Tensor};
 
-use super::{Seen, Target, per_channel, squared_error, wide};
+use super::{Distance, Seen, Target, per_channel, unit_length, wide};
 use crate::target_config::HogConfig;
 
 /// Keeps the norm of a patch without gradients from zero.
 const EPSILON: f64 = 1e-5;
 
-/// Histograms of a patch's cells; mean squared error.
+/// Histograms of a patch's cells.
 #[derive(Debug)]
 pub struct HogTarget {
     patch: i64,
     cell: i64,
     orientations: i64,
+    distance: Distance,
     /// Deviation and mean of the colours, to undo the normalisation.
     colours: [Tensor; 2],
 }
@@ -31,6 +32,7 @@ impl HogTarget {
             patch,
             cell: config.cell,
             orientations: config.orientations,
+            distance: config.distance,
             colours: [colours.std, colours.mean]
                 .map(|three| per_channel(three.map(f64::from), device)),
         }
@@ -84,10 +86,14 @@ impl Target for HogTarget {
         let squares = blocks
             .square()
             .sum_dim_intlist([-1i64].as_slice(), true, Kind::Float);
-        (blocks / (squares + EPSILON * EPSILON).sqrt()).flatten(2, -1)
+        let histograms = (blocks / (squares + EPSILON * EPSILON).sqrt()).flatten(2, -1);
+        match self.distance {
+            Distance::Cosine => unit_length(&histograms).nan_to_num(0.0, None::<f64>, None::<f64>),
+            Distance::L2 | Distance::SmoothL1 => histograms,
+        }
     }
 
     fn patch_losses(&self, prediction: &Tensor, target: &Tensor) -> Tensor {
-        squared_error(prediction, target)
+        self.distance.between(prediction, target)
     }
 }

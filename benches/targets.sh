@@ -54,3 +54,18 @@ for target in pixels hog hybrid ema features tokens; do
 done
 "$deepmim" analyze "${checkpoints[@]}" --config "$here/configs/cifar10_analyze.toml" --data "$data" \
     --out "$out/analysis_targets"
+
+# What a step costs, one after the other, with all cores.
+estimate() { # target [arguments]
+    local recipe=$deep
+    [ "$1" = pixels ] || recipe+="_$1"
+    echo "$1: $("$deepmim" pretrain "$here/configs/$recipe.toml" --data "$data" --estimate "${@:2}" | tr -d '\n')"
+}
+for _ in 1 2 3; do
+    estimate pixels
+    estimate hog
+    estimate hybrid
+    estimate ema
+    estimate features --teacher "$out/mae_pixels_0"
+    estimate tokens --set "model.target.folder=\"$tokens\""
+done

@@ -6,8 +6,8 @@ mod fixture;
 use std::path::Path;
 
 use deepmim_leaderboard::{
-    Board, Kind, LayerAnalysis, LayerMeasure, Score, SystemScores, TrainingCurve, html,
-    layer_plots, layers_csv, table,
+    Board, Kind, LayerAnalysis, LayerMeasure, LayerScore, Score, SystemScores, TrainingCurve, html,
+    layer_plots, layers_csv, markdown, table,
 };
 use fixture::{SYSTEMS, analysis, analysis_of_trainings, board};
 
@@ -418,6 +418,43 @@ fn an_analysis_is_kept_and_told() {
         error.contains("analysis.json") && error.contains("damaged"),
         "{error}"
     );
+}
+
+/// Several differences of a measure stand side by side, with a verdict where chance does not explain them.
+#[test]
+fn differences_of_several_systems_are_one_row() {
+    let mut found = analysis();
+    found.systems.push("third".into());
+    let of_third: Vec<LayerScore> = (found.differences.iter())
+        .map(|gap| LayerScore {
+            system: "third".into(),
+            value: -1.5,
+            interval: match gap.measure {
+                LayerMeasure::Linear => Some([-2.5, -0.5]),
+                LayerMeasure::HeadDivergence => Some([-2.5, 0.5]),
+                _ => None,
+            },
+            ..gap.clone()
+        })
+        .collect();
+    found.differences.extend(of_third);
+    let text = markdown(&Board::of_analysis(String::new(), found));
+    let row = |title: &str| {
+        let (_, table) = text.split_once("against MAE").expect("a table");
+        let rows: Vec<&str> = (table.lines())
+            .filter(|line| line.contains(title) && line.contains(" all "))
+            .collect();
+        assert_eq!(rows.len(), 1, "{table}");
+        rows[0]
+            .split('|')
+            .nth_back(1)
+            .expect("a cell")
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(row("Linear probe"), "lower -1.50 (-2.50 to -0.50)");
+    assert_eq!(row("Divergence of heads"), "-1.500 (-2.500 to +0.500)");
+    assert_eq!(row("Effective rank"), "-1.50");
 }
 
 /// Only layers and epochs that all trainings logged are averaged.

@@ -25,26 +25,31 @@ pub(crate) fn scores(analysis: &LayerAnalysis) -> Grid {
     }
 }
 
-/// The same against the first system; no rows where there is one system.
+/// The same against the first system: a row for each difference, or with several others a column for each of them.
+/// No rows where there is one system.
 pub(crate) fn differences(analysis: &LayerAnalysis) -> Grid {
+    match analysis.systems.as_slice() {
+        [base, others @ ..] if others.len() > 1 => side_by_side(analysis, base, others),
+        _ => one_by_one(analysis),
+    }
+}
+
+fn one_by_one(analysis: &LayerAnalysis) -> Grid {
     let mut rows = Vec::new();
     for (measure, set) in lines(analysis) {
         for system in &analysis.systems {
             let Some(gap) = find(&analysis.differences, measure, set, system) else {
                 continue;
             };
-            // Differences are smaller than scores.
-            let decimals = measure.decimals() + 1;
+            let (difference, interval) = signed_with_interval(gap);
             rows.push(vec![
                 system.clone(),
                 gap.base.clone().unwrap_or_default(),
                 measure.title().to_owned(),
                 set_name(analysis, set),
                 verdict(gap).to_owned(),
-                signed(gap.value, decimals),
-                gap.interval.map_or_else(String::new, |[low, high]| {
-                    format!("{} to {}", signed(low, decimals), signed(high, decimals))
-                }),
+                difference,
+                interval.unwrap_or_default(),
             ]);
         }
     }
@@ -65,6 +70,42 @@ pub(crate) fn differences(analysis: &LayerAnalysis) -> Grid {
     }
 }
 
+/// The verdict stands in a cell where the interval excludes 0.
+fn side_by_side(analysis: &LayerAnalysis, base: &str, others: &[String]) -> Grid {
+    let mut header = vec![format!("against {base}"), "layers".to_owned()];
+    header.extend(others.iter().cloned());
+    let cell = |gap: &LayerScore| match (verdict(gap), signed_with_interval(gap)) {
+        (_, (difference, None)) => difference,
+        ("not significant", (difference, Some(interval))) => format!("{difference} ({interval})"),
+        (verdict, (difference, Some(interval))) => format!("{verdict} {difference} ({interval})"),
+    };
+    let rows = lines(analysis)
+        .into_iter()
+        .map(|(measure, set)| {
+            let mut row = vec![measure.title().to_owned(), set_name(analysis, set)];
+            row.extend(others.iter().map(|system| {
+                find(&analysis.differences, measure, set, system).map_or_else(String::new, cell)
+            }));
+            row
+        })
+        .collect();
+    // Words, as far as tables go: they may wrap.
+    Grid {
+        words: header.len(),
+        header,
+        rows,
+    }
+}
+
+/// A difference and its interval. Differences are smaller than scores, so they have a digit more.
+fn signed_with_interval(gap: &LayerScore) -> (String, Option<String>) {
+    let signed = |value| signed(value, gap.measure.decimals() + 1);
+    let interval = gap
+        .interval
+        .map(|[low, high]| format!("{} to {}", signed(low), signed(high)));
+    (signed(gap.value), interval)
+}
+
 /// What the numbers mean, in a few sentences.
 pub(crate) fn explanation(analysis: &LayerAnalysis) -> String {
     let mut text = format!(
@@ -77,6 +118,9 @@ pub(crate) fn explanation(analysis: &LayerAnalysis) -> String {
     }
     if over(Over::Pictures) {
         text += " Where it has one, ± is over the choice of pictures (differences picture by picture), and the noise of training comes on top.";
+    }
+    if !analysis.differences.is_empty() {
+        text += " A difference is called higher or lower where its interval leaves out 0.";
     }
     text + " Each interval stands for itself: none is adjusted for the number of measures and layers."
 }

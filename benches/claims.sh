@@ -27,14 +27,20 @@ pretrain() { # method target seed
         --set trainer.threads=1 --set data.threads=1 "${more[@]}" 2>> "$out/$1_$2_$3.log"
 }
 
+both() { # waits for two trainings in the background; then a failed one ends the script
+    local failed=0
+    wait "$1" || failed=1
+    wait "$2" || failed=1
+    return "$failed"
+}
+
 for target in pixels hog; do
     for ((seed = 0; seed < seeds; seed++)); do
         pretrain mae "$target" "$seed" &
         mae=$!
         pretrain deepmim "$target" "$seed" &
         deep=$!
-        wait "$mae"
-        wait "$deep"
+        both "$mae" "$deep"
     done
     checkpoints=()
     for method in mae:MAE deepmim:DeepMIM; do
@@ -48,5 +54,6 @@ done
 
 # What a step costs, one after the other, with all cores.
 for recipe in mae deepmim; do
-    echo "$recipe: $("$deepmim" pretrain "$here/configs/cifar10_pretrain_$recipe.toml" --data "$data" --estimate | tr -d '\n')"
+    told=$("$deepmim" pretrain "$here/configs/cifar10_pretrain_$recipe.toml" --data "$data" --estimate)
+    echo "$recipe: ${told//$'\n'/}"
 done

@@ -23,12 +23,14 @@ pretrain() { # run recipe seed [arguments]
         --set trainer.threads=1 --set data.threads=1 "${@:4}" 2>> "$out/$1_$3.log"
 }
 
-both() { # waits for the two trainings in the background; a failed one ends the script
-    wait "$1"
-    wait "$2"
+both() { # waits for two trainings in the background; then a failed one ends the script
+    local failed=0
+    wait "$1" || failed=1
+    wait "$2" || failed=1
+    return "$failed"
 }
 
-if [ ! -d "$tokens" ]; then
+if [ ! -f "$tokens/tokens.safetensors" ]; then
     "$deepmim" data tokens "$here/configs/cifar10_pretrain_deepmim_tokens.toml" --data "$data" \
         --set "model.target.folder=\"$tokens\""
 fi
@@ -59,7 +61,9 @@ done
 estimate() { # target [arguments]
     local recipe=$deep
     [ "$1" = pixels ] || recipe+="_$1"
-    echo "$1: $("$deepmim" pretrain "$here/configs/$recipe.toml" --data "$data" --estimate "${@:2}" | tr -d '\n')"
+    local told
+    told=$("$deepmim" pretrain "$here/configs/$recipe.toml" --data "$data" --estimate "${@:2}")
+    echo "$1: ${told//$'\n'/}"
 }
 for _ in 1 2 3; do
     estimate pixels

@@ -305,4 +305,11 @@ fn detectron2_files_are_written_evaluated_and_started_from() {
     let cascade = ["--overwrite", "--set", "model.cascade=true"];
     let sentence = fails(at, 1, &[&start[..], &cascade[..]].concat());
     assert!(sentence.contains("may_miss"), "{sentence}");
+    // The dialect was right, whatever the names resemble.
+    let own = [&finetune[..], &["other", "--init", "own"], &cascade[..]].concat();
+    let sentence = fails(at, 1, &own);
+    assert!(
+        sentence.contains("may_miss") && !sentence.contains("probably"),
+        "{sentence}"
+    );
 }

@@ -123,6 +123,16 @@ fn a_suite_runs_compares_and_goes_on_after_being_killed() {
     let plan = run(at, &["suite", &whole, "--dry-run", "--fast"]);
     assert_eq!(plan.matches("finished").count(), 7, "{plan}");
 
+    // Nor is a finished cell believed whose pre-training is gone.
+    let [pretraining, away] = ["whole/mae.pretrain", "away"].map(|name| at.join(name));
+    std::fs::rename(&pretraining, &away).unwrap();
+    let message = fails(at, 1, &["suite", &whole]);
+    assert!(
+        message.contains("mae.classes.s0") && message.contains("mae.pretrain"),
+        "{message}"
+    );
+    std::fs::rename(&away, &pretraining).unwrap();
+
     // Killed without warning, again and again, it ends with the same numbers.
     let killed = write_suite(at, "killed", &[]);
     for pause in [0.3, 1.7, 2.9, 1.1, 4.3] {
@@ -304,7 +314,16 @@ fn trained_weights_are_evaluated_and_seeds_are_means() {
     let at = folder.path();
     draw(at);
     let recipe = smoke("finetune.toml");
-    let once = ["finetune", &recipe, "--data", "data", "--out", "once"];
+    let once = [
+        "finetune",
+        &recipe,
+        "--data",
+        "data",
+        "--out",
+        "once",
+        "--set",
+        "trainer.ema_decay=0.9",
+    ];
     run(at, &once);
     let suite = format!(
         "out = \"o\"\nseeds = [0, 1]\nthreads = 2\n[[checkpoint]]\nname = \"random\"\n[[checkpoint]]\nname = \"trained\"\n[checkpoint.trained]\nclasses = {{ weights = \"once\" }}\n[[task]]\nname = \"classes\"\nrecipe = \"{recipe}\"\ndata = \"data\"\n"
@@ -351,17 +370,22 @@ fn trained_weights_are_evaluated_and_seeds_are_means() {
     let summary = std::fs::read_to_string(at.join("once/summary.json")).unwrap();
     let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
     let newest = summary["checkpoint"].as_str().unwrap();
-    let file = at.join("once").join(newest).join("weights.safetensors");
+    let file = at.join("once").join(newest).join("ema.safetensors");
     std::fs::copy(&file, at.join("copy.safetensors")).unwrap();
     let copied = suite.replace("\"once\"", "\"copy.safetensors\"");
     std::fs::write(at.join("copied.toml"), &copied).unwrap();
     run(at, &["suite", "copied.toml", "--dry-run"]);
     let pretrained = suite.replace("name = \"random\"", "name = \"random\"\nweights = \"once\"");
     std::fs::write(at.join("pretrained.toml"), pretrained).unwrap();
+    let message = fails(at, 1, &["suite", "pretrained.toml"]);
+    assert!(
+        message.contains("random.classes.s0") && message.contains("random weights"),
+        "{message}"
+    );
     std::fs::remove_dir_all(at.join("once")).unwrap();
     run(at, &[&once[..], &["--set", "trainer.seed=9"]].concat());
     std::fs::copy(&file, at.join("copy.safetensors")).unwrap();
-    for name in ["suite.toml", "copied.toml", "pretrained.toml"] {
+    for name in ["suite.toml", "copied.toml"] {
         let message = fails(at, 1, &["suite", name]);
         assert!(message.contains("other weights"), "{name}: {message}");
     }

@@ -140,8 +140,9 @@ pub struct GroupOptions<'a> {
 /// waits for the others and fails when one is gone or the group's time is over; after a failure the group
 /// is of no use.
 ///
-/// All groups of a process belong to the thread that made the first of them: c10d enters each group into one
-/// table of the process (`FlightRecorder::recordWithResetEnabled`) without a lock.
+/// All groups of a process belong to the thread that asked for the first of them, and so do the backward passes
+/// with their sums: c10d enters each group into one table of the process (`FlightRecorder::recordWithResetEnabled`)
+/// without a lock.
 #[derive(Debug)]
 pub struct ProcessGroup(pub(crate) *mut ffi::Group);
 
@@ -158,7 +159,8 @@ impl ProcessGroup {
         let here = thread::current().id();
         if *THREAD_OF_GROUPS.get_or_init(|| here) != here {
             return Err(NativeError(
-                "all groups of a process belong to the thread that made the first of them".into(),
+                "all groups of a process belong to the thread that asked for the first of them"
+                    .into(),
             ));
         }
         let number = |n: usize| i32::try_from(n).map_err(|_| NativeError("too many ranks".into()));

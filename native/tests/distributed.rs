@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use deepmim_native::{Backend, GroupOptions, NativeError, ProcessGroup, Reducer, Store};
@@ -50,6 +50,25 @@ fn together(test: &str, size: usize, body: impl FnOnce(usize, ProcessGroup)) {
 
 /// The processes of `together`; all of them must pass.
 fn start(test: &str, size: usize) {
+    let mut outputs = ranks(test, size);
+    // Somebody else may have taken the port since it was found free.
+    for _ in 0..3 {
+        let taken =
+            |output: &Output| String::from_utf8_lossy(&output.stderr).contains("EADDRINUSE");
+        if !outputs.iter().any(taken) {
+            break;
+        }
+        outputs = ranks(test, size);
+    }
+    for (rank, output) in outputs.iter().enumerate() {
+        let said = String::from_utf8_lossy(&output.stdout);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        let passed = output.status.success() && said.contains("1 passed");
+        assert!(passed, "rank {rank}, {}: {said}{complaint}", output.status);
+    }
+}
+
+fn ranks(test: &str, size: usize) -> Vec<Output> {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
@@ -66,16 +85,10 @@ fn start(test: &str, size: usize) {
         })
         .collect();
     // All are waited for before any is judged, so that none is left behind.
-    let outputs: Vec<_> = ranks
+    let waited = ranks
         .into_iter()
-        .map(|rank| rank.wait_with_output().unwrap())
-        .collect();
-    for (rank, output) in outputs.iter().enumerate() {
-        let said = String::from_utf8_lossy(&output.stdout);
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        let passed = output.status.success() && said.contains("1 passed");
-        assert!(passed, "rank {rank}, {}: {said}{complaint}", output.status);
-    }
+        .map(|rank| rank.wait_with_output().unwrap());
+    waited.collect()
 }
 
 #[test]

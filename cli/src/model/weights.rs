@@ -104,10 +104,14 @@ impl Weights {
         })
     }
 
-    /// Does something with the file; an error says which dialect the file seems to be of, where that is another
-    /// one. Nothing is loaded by that guess.
-    pub fn hinting<R>(&self, body: impl FnOnce() -> anyhow::Result<R>) -> anyhow::Result<R> {
-        body().map_err(|error| match self.likelier_dialect() {
+    /// Does something with the file. Where its dialect finds no trunk in it, an error says which one the file seems
+    /// to be of; nothing is loaded by that guess.
+    pub fn hinting<R>(
+        &self,
+        part: Option<&str>,
+        body: impl FnOnce() -> anyhow::Result<R>,
+    ) -> anyhow::Result<R> {
+        body().map_err(|error| match self.likelier_dialect(part) {
             Some((dialect, reason)) => anyhow!(
                 "{error:#}; its dialect is probably {dialect}, for {reason}: --dialect {dialect}, or dialect = \"{dialect}\" where a recipe names the file"
             ),
@@ -115,12 +119,14 @@ impl Weights {
         })
     }
 
-    fn likelier_dialect(&self) -> Option<(Dialect, String)> {
+    fn likelier_dialect(&self, part: Option<&str>) -> Option<(Dialect, String)> {
         let guess = inspect(&self.file, false).ok()?.guess?;
         let dialect = guess.dialect?;
-        // Files of our own have timm's names.
-        let alike = (self.dialect, dialect) == (Dialect::Native, Dialect::Timm);
-        (dialect != self.dialect && !alike).then_some((dialect, guess.reason))
+        let finds_trunk = || {
+            let read = self.dialect.read(&self.file, part).ok()?.into_trunk();
+            read.state.get("patch_embed.proj.weight").map(drop)
+        };
+        (dialect != self.dialect && finds_trunk().is_none()).then_some((dialect, guess.reason))
     }
 
     fn read(&self, part: Option<&str>) -> anyhow::Result<StateDict> {
@@ -146,7 +152,7 @@ impl Weights {
     /// Pre-trained weights into a new model: names may miss and be left over as the recipe says.
     /// Of a detector's or a segmentor's file its trunk is taken.
     pub fn initialise(&self, vs: &nn::VarStore, init: &InitSection) -> anyhow::Result<LoadReport> {
-        self.hinting(|| {
+        self.hinting(init.part.as_deref(), || {
             let state = self.read_trunk(init.part.as_deref())?;
             copied(state, |state| load_into(vs, "", state, &allowed(init)))
         })
@@ -159,7 +165,7 @@ impl Weights {
         vs: &nn::VarStore,
         init: &InitSection,
     ) -> anyhow::Result<LoadReport> {
-        self.hinting(|| {
+        self.hinting(init.part.as_deref(), || {
             let read = self.dialect.read(&self.file, init.part.as_deref())?;
             if read.state.names().any(|name| name.starts_with(TRUNK_BELOW)) {
                 let state = self.kept(read, "the model");
@@ -178,7 +184,7 @@ impl Weights {
         vs: &nn::VarStore,
         init: &InitSection,
     ) -> anyhow::Result<LoadReport> {
-        self.hinting(|| {
+        self.hinting(init.part.as_deref(), || {
             let translated = self.dialect.read(&self.file, init.part.as_deref())?;
             if translated
                 .state
@@ -196,7 +202,7 @@ impl Weights {
 
     /// Trained weights into the same model: nothing may miss.
     pub fn restore(&self, vs: &nn::VarStore, init: &InitSection) -> anyhow::Result<LoadReport> {
-        self.hinting(|| {
+        self.hinting(init.part.as_deref(), || {
             let options = LoadOptions {
                 resample_positions: true,
                 ..LoadOptions::default()

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, bail, ensure};
 use deepmim_cli::RecipeText;
@@ -26,9 +27,12 @@ pub struct Plan {
     pub threads: usize,
     /// In the order in which they are started, pre-trainings first.
     pub cells: Vec<Cell>,
-    /// Of files of weights, once they were read through.
-    pub digests: RefCell<BTreeMap<PathBuf, String>>,
+    /// Of files of weights, by path, size and time of the last change, once they were read through.
+    pub digests: RefCell<BTreeMap<FileState, String>>,
 }
+
+/// A file as it was at some time.
+pub type FileState = (PathBuf, u64, Option<SystemTime>);
 
 /// One run of a suite.
 pub struct Cell {

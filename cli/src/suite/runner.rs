@@ -94,9 +94,10 @@ pub fn run(plan: &Plan, only: Option<usize>) -> Result<Vec<State>, Failure> {
                 show.stopped(at);
                 continue;
             }
-            states[at] = match plan.status(&plan.cells[at])? {
-                Status::Finished if status.success() => State::Finished,
-                _ => failed(plan, at, process.failure(status))?,
+            states[at] = match plan.status(&plan.cells[at]) {
+                Ok(Status::Finished) if status.success() => State::Finished,
+                Ok(_) => failed(plan, at, process.failure(status))?,
+                Err(error) => failed(plan, at, error.to_string())?,
             };
             show.ended(plan, at, &states[at], took);
         }

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use deepmim_cli::RecipeText;
-use leaderboard::{EVALUATION_FILE, EvaluationRecord, Start, Weights};
+use leaderboard::{EVALUATION_FILE, EvaluationRecord, Start};
 use serde_json::Value;
 
 use super::file::PRETRAIN;
 use super::plan::{Action, Cell, Plan, binding};
+
+/// In a checkpoint of a run that averages its weights: what is taken of it.
+const AVERAGED_WEIGHTS: &str = "ema.safetensors";
 
 /// How far a cell is.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +109,17 @@ impl Plan {
 
     /// A finished cell must have started from the weights that the suite names, as they are now.
     fn check_start(&self, cell: &Cell) -> anyhow::Result<()> {
+        if let Some(before) = cell.needs.map(|at| &self.cells[at])
+            && !trained(&before.folder)
+        {
+            bail!(
+                "the cell {} is finished and {}, which it started from, is not: put {} back, or delete {} to run both anew",
+                cell.id,
+                before.id,
+                before.folder.display(),
+                cell.folder.display()
+            );
+        }
         let (named, record) = match &cell.action {
             Action::Pretrain => return Ok(()),
             Action::Finetune(init) => {
@@ -118,19 +132,17 @@ impl Plan {
                 (Some(path), EvaluationRecord::read(&cell.folder)?.weights)
             }
         };
-        let name = |path: Option<&PathBuf>| {
-            path.map_or("random weights".into(), |path| path.display().to_string())
-        };
         let other = match (named, &record) {
             (None, None) => false,
-            (Some(path), Some(had)) => self
-                .digest_now(path, had)?
-                .is_some_and(|now| now != had.sha256),
+            (Some(path), Some(had)) => self.digest_now(path)?.is_some_and(|now| now != had.sha256),
             _ => true,
         };
         if other {
+            let name = |path: Option<&PathBuf>| {
+                path.map_or("random weights".into(), |path| path.display().to_string())
+            };
             bail!(
-                "the cell {} started from {} as it was then, and the suite now says {}, which are other weights: put those back, or delete {} to run it anew",
+                "the cell {} started from {}, and the suite now says {}, which holds other weights: put the old ones back, choose another out folder, or delete {} to run it anew",
                 cell.id,
                 name(record.as_ref().map(|had| &had.file)),
                 name(named),
@@ -140,28 +152,30 @@ impl Plan {
         Ok(())
     }
 
-    /// The digest that the weights behind a path have now, where that can be told, for a cell that started from
-    /// `had`.
-    fn digest_now(&self, path: &Path, had: &Weights) -> anyhow::Result<Option<String>> {
-        let file = match path.is_dir() {
-            false => path,
-            // A run tells its digest, but not that of its averaged weights, which are another file.
-            true if had.file.ends_with("weights.safetensors") => {
-                let digest = summary(path)
-                    .and_then(|summary| summary["weights_sha256"].as_str().map(str::to_owned));
-                return Ok(digest);
+    /// The digest of the weights behind a path now: of a file, or of a run as a training starts from it. None where
+    /// nothing is there any more.
+    fn digest_now(&self, path: &Path) -> anyhow::Result<Option<String>> {
+        let mut file = path.to_owned();
+        if path.is_dir() {
+            let Some(summary) = summary(path) else {
+                return Ok(None);
+            };
+            let newest = summary["checkpoint"].as_str().unwrap_or_default();
+            file = path.join(newest).join(AVERAGED_WEIGHTS);
+            if !file.is_file() {
+                return Ok(summary["weights_sha256"].as_str().map(str::to_owned));
             }
-            true => &had.file,
-        };
-        if !file.is_file() {
-            return Ok(None);
         }
+        let Ok(there) = file.metadata() else {
+            return Ok(None);
+        };
+        let state = (file, there.len(), there.modified().ok());
         let mut digests = self.digests.borrow_mut();
-        if let Some(digest) = digests.get(file) {
+        if let Some(digest) = digests.get(&state) {
             return Ok(Some(digest.clone()));
         }
-        let digest = leaderboard::file_sha256(file)?;
-        digests.insert(file.to_owned(), digest.clone());
+        let digest = leaderboard::file_sha256(&state.0)?;
+        digests.insert(state, digest.clone());
         Ok(Some(digest))
     }
 

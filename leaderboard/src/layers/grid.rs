@@ -88,6 +88,7 @@ fn side_by_side(analysis: &LayerAnalysis, base: &str, others: &[String]) -> Grid
             }));
             row
         })
+        .filter(|row| row[2..].iter().any(|cell| !cell.is_empty()))
         .collect();
     // Words, as far as tables go: they may wrap.
     Grid {

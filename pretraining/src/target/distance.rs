@@ -8,7 +8,7 @@ use super::{cosine, squared_error, unit_length, wide};
 /// Added to a feature's variance before the root.
 const EPSILON: f64 = 1e-6;
 
-/// A distance between features, with what the teacher's go through first.
+/// A distance between features, with what a teacher's go through first ([`Distance::prepare`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Distance {

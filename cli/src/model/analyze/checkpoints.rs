@@ -108,7 +108,7 @@ impl Asked<'_> {
         let mut weights = Weights::find(&section.weights, asked, &init)?;
         let told = run.as_deref().map(of_run).transpose()?;
         let side = recipe.data.transform.size as i64;
-        let (state, config) = weights.hinting(|| {
+        let (state, config) = weights.hinting(section.part.as_deref(), || {
             let read = weights
                 .dialect
                 .read(&weights.file, section.part.as_deref())?;

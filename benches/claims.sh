@@ -15,45 +15,40 @@ seeds=${3:-3}
 here=$(cd "$(dirname "$0")/.." && pwd)
 deepmim=${DEEPMIM:-deepmim}
 mkdir -p "$out"
+. "$here/benches/cifar10_runs.sh"
 
-pretrain() { # method target seed
-    local recipe="$here/configs/cifar10_pretrain_$1.toml" more=()
-    if [ "$2" = hog ]; then
-        recipe="$here/configs/cifar10_pretrain_deepmim_hog.toml"
+mae() { # target seed
+    local recipe=cifar10_pretrain_mae more=()
+    if [ "$1" = hog ]; then
         # MAE on this target: DeepMIM's recipe with the last tap alone and MAE's depth of the decoder.
-        [ "$1" = mae ] && more=(--set "model.taps=[12]" --set model.decoder.depth=2)
+        recipe=cifar10_pretrain_deepmim_hog
+        more=(--set "model.taps=[12]" --set model.decoder.depth=2)
     fi
-    "$deepmim" pretrain "$recipe" --data "$data" --out "$out/$1_$2_$3" --resume --set "trainer.seed=$3" \
-        --set trainer.threads=1 --set data.threads=1 "${more[@]}" 2>> "$out/$1_$2_$3.log"
+    pretrain "mae_$1_$2" "$recipe" "$2" "${more[@]}"
 }
 
-both() { # waits for two trainings in the background; then a failed one ends the script
-    local failed=0
-    wait "$1" || failed=1
-    wait "$2" || failed=1
-    return "$failed"
+deep() { # target seed
+    local recipe=cifar10_pretrain_deepmim
+    [ "$1" = pixels ] || recipe+="_$1"
+    pretrain "deepmim_$1_$2" "$recipe" "$2"
 }
 
 for target in pixels hog; do
-    for ((seed = 0; seed < seeds; seed++)); do
-        pretrain mae "$target" "$seed" &
-        mae=$!
-        pretrain deepmim "$target" "$seed" &
-        deep=$!
-        both "$mae" "$deep"
-    done
     checkpoints=()
+    for ((seed = 0; seed < seeds; seed++)); do
+        mae "$target" "$seed" & a=$!
+        deep "$target" "$seed" & b=$!
+        both "$a" "$b"
+    done
     for method in mae:MAE deepmim:DeepMIM; do
         for ((seed = 0; seed < seeds; seed++)); do
             checkpoints+=("${method#*:}=$out/${method%:*}_${target}_$seed")
         done
     done
-    "$deepmim" analyze "${checkpoints[@]}" --config "$here/configs/cifar10_analyze.toml" --data "$data" \
-        --out "$out/analysis_$target"
+    analyze "analysis_$target" "${checkpoints[@]}"
 done
 
-# What a step costs, one after the other, with all cores.
-for recipe in mae deepmim; do
-    told=$("$deepmim" pretrain "$here/configs/cifar10_pretrain_$recipe.toml" --data "$data" --estimate)
-    echo "$recipe: ${told//$'\n'/}"
+# One after the other, with nothing beside them.
+for method in mae deepmim; do
+    estimate "$method" "cifar10_pretrain_$method"
 done

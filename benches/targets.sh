@@ -17,18 +17,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 deepmim=${DEEPMIM:-deepmim}
 tokens="$out/cifar10_tokens"
 mkdir -p "$out"
-
-pretrain() { # run recipe seed [arguments]
-    "$deepmim" pretrain "$here/configs/$2.toml" --data "$data" --out "$out/$1_$3" --resume --set "trainer.seed=$3" \
-        --set trainer.threads=1 --set data.threads=1 "${@:4}" 2>> "$out/$1_$3.log"
-}
-
-both() { # waits for two trainings in the background; then a failed one ends the script
-    local failed=0
-    wait "$1" || failed=1
-    wait "$2" || failed=1
-    return "$failed"
-}
+. "$here/benches/cifar10_runs.sh"
 
 if [ ! -f "$tokens/tokens.safetensors" ]; then
     "$deepmim" data tokens "$here/configs/cifar10_pretrain_deepmim_tokens.toml" --data "$data" \
@@ -36,16 +25,16 @@ if [ ! -f "$tokens/tokens.safetensors" ]; then
 fi
 deep=cifar10_pretrain_deepmim
 for ((seed = 0; seed < seeds; seed++)); do
-    pretrain mae_pixels cifar10_pretrain_mae "$seed" & a=$!
-    pretrain deepmim_pixels "$deep" "$seed" & b=$!
+    pretrain "mae_pixels_$seed" cifar10_pretrain_mae "$seed" & a=$!
+    pretrain "deepmim_pixels_$seed" "$deep" "$seed" & b=$!
     both "$a" "$b"
-    pretrain deepmim_hog "${deep}_hog" "$seed" & a=$!
-    pretrain deepmim_hybrid "${deep}_hybrid" "$seed" & b=$!
+    pretrain "deepmim_hog_$seed" "${deep}_hog" "$seed" & a=$!
+    pretrain "deepmim_hybrid_$seed" "${deep}_hybrid" "$seed" & b=$!
     both "$a" "$b"
-    pretrain deepmim_ema "${deep}_ema" "$seed" & a=$!
-    pretrain deepmim_features "${deep}_features" "$seed" --teacher "$out/mae_pixels_$seed" & b=$!
+    pretrain "deepmim_ema_$seed" "${deep}_ema" "$seed" & a=$!
+    pretrain "deepmim_features_$seed" "${deep}_features" "$seed" --teacher "$out/mae_pixels_$seed" & b=$!
     both "$a" "$b"
-    pretrain deepmim_tokens "${deep}_tokens" "$seed" --set "model.target.folder=\"$tokens\""
+    pretrain "deepmim_tokens_$seed" "${deep}_tokens" "$seed" --set "model.target.folder=\"$tokens\""
 done
 
 checkpoints=()
@@ -54,22 +43,14 @@ for target in pixels hog hybrid ema features tokens; do
         checkpoints+=("$target=$out/deepmim_${target}_$seed")
     done
 done
-"$deepmim" analyze "${checkpoints[@]}" --config "$here/configs/cifar10_analyze.toml" --data "$data" \
-    --out "$out/analysis_targets"
+analyze analysis_targets "${checkpoints[@]}"
 
-# What a step costs, one after the other, with all cores.
-estimate() { # target [arguments]
-    local recipe=$deep
-    [ "$1" = pixels ] || recipe+="_$1"
-    local told
-    told=$("$deepmim" pretrain "$here/configs/$recipe.toml" --data "$data" --estimate "${@:2}")
-    echo "$1: ${told//$'\n'/}"
-}
+# One after the other, with nothing beside them.
 for _ in 1 2 3; do
-    estimate pixels
-    estimate hog
-    estimate hybrid
-    estimate ema
-    estimate features --teacher "$out/mae_pixels_0"
-    estimate tokens --set "model.target.folder=\"$tokens\""
+    estimate pixels "$deep"
+    for target in hog hybrid ema; do
+        estimate "$target" "${deep}_$target"
+    done
+    estimate features "${deep}_features" --teacher "$out/mae_pixels_0"
+    estimate tokens "${deep}_tokens" --set "model.target.folder=\"$tokens\""
 done

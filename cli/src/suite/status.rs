@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::file::PRETRAIN;
 use super::plan::{Action, Cell, Plan, binding};
 
-/// In a checkpoint of a run that averages its weights: what is taken of it.
+/// What is taken of a checkpoint of a run that averages its weights; `engine` writes it by this name.
 const AVERAGED_WEIGHTS: &str = "ema.safetensors";
 
 /// How far a cell is.
